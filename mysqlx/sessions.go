@@ -15,17 +15,36 @@ func (db *DB) KillOwnClones(ctx context.Context) (int, error) {
 	if err != nil {
 		return 0, fmt.Errorf("list own clone sessions: %w", err)
 	}
-	killed := 0
+	return db.kill(ctx, "CONNECTION", ids)
+}
+
+// waitingForOrder is the state of a replication worker whose transaction is prepared and may not be committed before an earlier one. See
+// refman/8.4 replication-threads-monitor-worker.
+const waitingForOrder = "Waiting for preceding transaction to commit"
+
+// ReleaseCommitOrder throws back the transactions of replication workers that wait, prepared, for an earlier one to be committed. It
+// returns how many it threw back. Replication stops with an error then, and executes them again when it is started. That is the only way
+// out when the server waits for prepared transactions to end while the earlier one waits for the server.
+func (db *DB) ReleaseCommitOrder(ctx context.Context) (int, error) {
+	ids, err := db.strings(ctx, "SELECT PROCESSLIST_ID FROM performance_schema.threads WHERE PROCESSLIST_STATE = ?", waitingForOrder)
+	if err != nil {
+		return 0, fmt.Errorf("list workers that wait for their turn to commit: %w", err)
+	}
+	return db.kill(ctx, "QUERY", ids)
+}
+
+// kill ends connections, or what they execute, and returns how many it ended. One that is gone by then counts as ended by itself.
+func (db *DB) kill(ctx context.Context, what string, ids []string) (killed int, err error) {
 	for _, id := range ids {
 		if strings.Trim(id, "0123456789") != "" {
-			return killed, fmt.Errorf("end clone session %q: not a number", id)
+			return killed, fmt.Errorf("kill %s %q: not a number", strings.ToLower(what), id)
 		}
-		err := db.Exec(ctx, "KILL CONNECTION "+id)
+		err := db.Exec(ctx, "KILL "+what+" "+id)
 		if hasNumber(err, erNoSuchThread) {
-			continue // it ended by itself
+			continue
 		}
 		if err != nil {
-			return killed, fmt.Errorf("end clone session %s: %w", id, err)
+			return killed, fmt.Errorf("kill %s %s: %w", strings.ToLower(what), id, err)
 		}
 		killed++
 	}

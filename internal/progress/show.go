@@ -18,7 +18,7 @@ const (
 
 // IsTerminal reports whether a bar can be drawn on f.
 func IsTerminal(f *os.File) bool {
-	return term.IsTerminal(int(f.Fd())) && os.Getenv("TERM") != "dumb"
+	return term.IsTerminal(int(f.Fd()))
 }
 
 // Terminal returns the function that tells the width of f in columns, for [Progress.Bar].

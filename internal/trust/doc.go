@@ -3,8 +3,8 @@
 //
 // Nothing is stored and nothing is exchanged. Every pod derives the same keys:
 //
-//	master = PBKDF2-HMAC-SHA-512(secret, salt "ordinal cluster secret v1", 150000 rounds, 64 bytes)
-//	key    = HKDF-Expand-SHA-512(master, info, length)
+//	stretched = PBKDF2-HMAC-SHA-512(secret, salt "ordinal cluster secret v1", 150000 rounds, 64 bytes)
+//	key       = HKDF-Expand-SHA-512(stretched, info, length)
 //
 //	info "ordinal v1 certificate authority"        32 bytes   seed of the authority's Ed25519 key
 //	info "ordinal v1 account agent"                20 bytes   password of the agent's account

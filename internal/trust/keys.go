@@ -18,7 +18,7 @@ import (
 const (
 	stretchSalt   = "ordinal cluster secret v1"
 	stretchRounds = 150_000
-	masterSize    = 64
+	stretchedSize = 64
 
 	purposeAuthority   = "ordinal v1 certificate authority"
 	purposeAgent       = "ordinal v1 account agent"
@@ -30,11 +30,11 @@ const (
 
 // Keys are what a cluster secret stands for. They are safe for concurrent use and print as "[redacted]".
 type Keys struct {
-	master func() []byte // functions for the reason given at Secret
-	caKey  func() ed25519.PrivateKey
-	caCert *x509.Certificate
-	roots  *x509.CertPool
-	now    func() time.Time
+	stretched func() []byte // functions for the reason given at Secret
+	caKey     func() ed25519.PrivateKey
+	caCert    *x509.Certificate
+	roots     *x509.CertPool
+	now       func() time.Time
 
 	mu     sync.Mutex
 	leaves map[string]*leaf // by name
@@ -46,11 +46,11 @@ func (s Secret) Derive() (*Keys, error) {
 	if s.reveal == nil {
 		return nil, errors.New("derive keys: no cluster secret")
 	}
-	master, err := pbkdf2.Key(sha512.New, s.reveal(), []byte(stretchSalt), stretchRounds, masterSize)
+	stretched, err := pbkdf2.Key(sha512.New, s.reveal(), []byte(stretchSalt), stretchRounds, stretchedSize)
 	if err != nil {
 		return nil, fmt.Errorf("derive keys: %w", err)
 	}
-	k := &Keys{master: func() []byte { return master }, now: time.Now, leaves: make(map[string]*leaf)}
+	k := &Keys{stretched: func() []byte { return stretched }, now: time.Now, leaves: make(map[string]*leaf)}
 	seed, err := k.expand(purposeAuthority, ed25519.SeedSize)
 	if err != nil {
 		return nil, err
@@ -70,7 +70,7 @@ func (s Secret) Derive() (*Keys, error) {
 }
 
 func (k *Keys) expand(purpose string, size int) ([]byte, error) {
-	b, err := hkdf.Expand(sha512.New, k.master(), purpose, size)
+	b, err := hkdf.Expand(sha512.New, k.stretched(), purpose, size)
 	if err != nil {
 		return nil, fmt.Errorf("derive keys: %w", err)
 	}

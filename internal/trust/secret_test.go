@@ -114,7 +114,7 @@ func TestNothingShowsTheSecret(t *testing.T) {
 	}
 	fmt.Fprintln(&out, s.String(), fmt.Errorf("wrapped %v %w", s, &SecretError{Err: ErrShortSecret}))
 	text := strings.ToLower(out.String())
-	for _, secret := range []string{testSecret, hex.EncodeToString([]byte(testSecret)), hex.EncodeToString(k.master()), k.AgentPassword(), hex.EncodeToString(k.caKey().Seed()), "48 49 50", fmt.Sprint(k.master()[:4]), fmt.Sprint([]byte(k.caKey()[:4]))} {
+	for _, secret := range []string{testSecret, hex.EncodeToString([]byte(testSecret)), hex.EncodeToString(k.stretched()), k.AgentPassword(), hex.EncodeToString(k.caKey().Seed()), "48 49 50", fmt.Sprint(k.stretched()[:4]), fmt.Sprint([]byte(k.caKey()[:4]))} {
 		if strings.Contains(text, strings.ToLower(strings.Trim(secret, "[]"))) {
 			t.Errorf("%q is shown in:\n%s", secret, out.String())
 		}

@@ -1,0 +1,225 @@
+package agent
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"ordinal/internal/volume"
+	"ordinal/mysqlx"
+)
+
+const (
+	ours     = "00000000-0000-0000-0000-00000000000a"
+	clusterA = "aaaaaaaaaaaaaaaa"
+	clusterB = "bbbbbbbbbbbbbbbb"
+)
+
+func gtids(t testing.TB, s string) mysqlx.GTIDSet {
+	t.Helper()
+	set, err := mysqlx.ParseGTIDSet(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return set
+}
+
+// up is a server that runs and has executed executed.
+func up(t testing.TB, executed string) mysqldView {
+	return mysqldView{Reach: mysqldUp, Facts: mysqlx.Facts{GTIDExecuted: gtids(t, executed), Port: 3306}}
+}
+
+// peer is an answer of a pod that has executed executed.
+func peer(pod, cluster, executed string) PeerAnswer {
+	return PeerAnswer{Pod: pod, Kind: PeerAnswered, Status: Status{ClusterID: cluster, HasData: DataYes, GTIDExecuted: executed, State: StateSource}}
+}
+
+func silent(pod string) PeerAnswer {
+	return PeerAnswer{Pod: pod, Kind: PeerSilent, Why: pod + " did not answer in time"}
+}
+
+// check compares a verdict with what is expected of it. says must be in one of its reasons.
+func check(t *testing.T, v view, state State, do act, says string) verdict {
+	t.Helper()
+	d := decide(v)
+	if d.State != state || d.Do != do {
+		t.Errorf("state %s, do %q; want %s, %q (reasons %v)", d.State, d.Do, state, do, d.Reasons)
+	}
+	text := ""
+	for _, r := range d.Reasons {
+		text += r.String() + "\n"
+	}
+	if !strings.Contains(text, says) {
+		t.Errorf("reasons %q do not say %q", text, says)
+	}
+	return d
+}
+
+func TestFirstInitialisation(t *testing.T) {
+	first := func(kind volume.Kind, m mysqldView) view { return view{Role: RoleSource, Volume: kind, Mysqld: m} }
+	down := mysqldView{Reach: mysqldDown}
+	tests := []struct {
+		name string
+		view view
+		do   act
+		says string
+	}{
+		{"not begun", first(volume.Prepared, down), actNone, "mysqld_initialising"},
+		{"under way", first(volume.NeverCompleted, down), actNone, "mysqld_initialising"},
+		{"temporary server", first(volume.NeverCompleted, mysqldView{Reach: mysqldTemporary}), actNone, "mysqld_initialising"},
+		{"ended", first(volume.NeverCompleted, up(t, "")), actFinishFirst, "creating the accounts"},
+		{"cut short, nobody goes on", first(volume.NeverCompleted, mysqldView{Reach: mysqldDown, Abandoned: true}), actStartOver, "interrupted_first_start"},
+		{"not begun yet is not abandoned", first(volume.Prepared, mysqldView{Reach: mysqldDown, Abandoned: true}), actNone, "mysqld_initialising"},
+		{"cut short, root without password", first(volume.NeverCompleted, mysqldView{Reach: mysqldUp, Bare: true}), actStartOver, "without a password"},
+		{"no root password", first(volume.NeverCompleted, mysqldView{Reach: mysqldNoRoot, Why: "give it"}), actNone, "give it"},
+		{"wrong root password", first(volume.NeverCompleted, mysqldView{Reach: mysqldDenied, Why: "denied"}), actNone, "access_denied"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) { check(t, test.view, StateInitialising, test.do, test.says) })
+	}
+}
+
+func TestUnfinishedVolume(t *testing.T) {
+	for _, kind := range []volume.Kind{volume.Empty, volume.UnderWay, volume.Switching, volume.Foreign, volume.ChangeUnderWay} {
+		v := view{Role: RoleReplica, Volume: kind, Mysqld: up(t, ours+":1-5")}
+		check(t, v, StateWaitingForMysqld, actNone, "agent init has to run")
+	}
+}
+
+func TestSource(t *testing.T) {
+	base := func(change func(*view)) view {
+		v := view{Role: RoleSource, Volume: volume.Complete, ConfigGood: true, ClusterID: clusterA, Mysqld: up(t, ours+":1-100"), ServerKnown: true}
+		change(&v)
+		return v
+	}
+	closed := func(siblings ...PeerAnswer) func(*view) {
+		return func(v *view) {
+			v.Mysqld.Facts.SuperReadOnly, v.Mysqld.Facts.ReadOnly, v.Siblings = true, true, siblings
+		}
+	}
+	tests := []struct {
+		name  string
+		view  view
+		state State
+		do    act
+		says  string
+	}{
+		{"open", base(func(*view) {}), StateSource, actNone, ""},
+		{"configuration first", base(func(v *view) { v.ConfigGood = false }), StateWaitingForMysqld, actConfigure, ""},
+		{"mysqld is down", base(func(v *view) { v.Mysqld = mysqldView{Why: "refused"} }), StateWaitingForMysqld, actNone, "refused"},
+		{"channel of an earlier life", base(func(v *view) { v.Channels = []mysqlx.ReplicaStatus{{}} }), StateGateClosed, actResetChannels, "earlier life"},
+		{"gate, alone", base(closed()), StateGateClosed, actOpen, ""},
+		{"gate, sibling is behind", base(closed(peer("mysql-1", clusterA, ours+":1-90"))), StateGateClosed, actOpen, ""},
+		{"gate, sibling is level", base(closed(peer("mysql-1", clusterA, ours+":1-100"))), StateGateClosed, actOpen, ""},
+		{"gate, sibling is ahead", base(closed(peer("mysql-1", clusterA, ours+":1-101"))), StateGateClosed, actNone, "mysql-1 has 1 transactions that this source lacks: " + ours + ":101"},
+		{"gate, sibling is ahead, patience is no reason", base(func(v *view) {
+			closed(peer("mysql-1", clusterA, ours+":1-101"))(v)
+			v.GateWaited = true
+		}), StateGateClosed, actNone, "sibling_ahead"},
+		{"gate, sibling is silent", base(closed(silent("mysql-1"))), StateGateClosed, actNone, "mysql-1"},
+		{"gate, sibling stays silent", base(func(v *view) { closed(silent("mysql-1"))(v); v.GateWaited = true }), StateGateClosed, actOpen, ""},
+		{"gate, sibling is empty", base(closed(PeerAnswer{Pod: "mysql-1", Kind: PeerAnswered, Status: Status{HasData: DataNo}})), StateGateClosed, actOpen, ""},
+		{"gate, sibling does not know yet", base(closed(PeerAnswer{Pod: "mysql-1", Kind: PeerAnswered, Status: Status{HasData: DataYes}})), StateGateClosed, actNone, "mysql-1"},
+		{"gate, sibling does not exist", base(closed(PeerAnswer{Pod: "mysql-1", Kind: PeerAbsent})), StateGateClosed, actOpen, ""},
+		{"gate, stranger's transactions do not count", base(closed(peer("mysql-1", clusterB, "00000000-0000-0000-0000-00000000000b:1-9"))), StateGateClosed, actOpen, ""},
+		{"gate, unreadable answer", base(closed(peer("mysql-1", clusterA, "nonsense"))), StateGateClosed, actNone, "cannot be read"},
+		{"no accounts", base(func(v *view) { v.ClusterID = "" }), StateGateClosed, actAccounts, ""},
+		{"users are kept out", base(func(v *view) { v.Mysqld.Facts.OfflineMode = true }), StateGateClosed, actLetIn, ""},
+		{"not let in at all", base(func(v *view) { v.Mysqld = mysqldView{Reach: mysqldDenied, Why: "denied"} }), StateGateClosed, actNone, "access_denied"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) { check(t, test.view, test.state, test.do, test.says) })
+	}
+}
+
+func TestReplica(t *testing.T) {
+	want := mysqlx.Source{Host: "mysql-0.mysql", Port: 3306, User: mysqlx.ReplicationAccount(clusterA)}
+	lag := time.Second
+	channel := mysqlx.ReplicaStatus{
+		SourceHost: want.Host, SourcePort: want.Port, SourceUser: want.User, AutoPosition: true, SSL: true,
+		HeartbeatPeriod: mysqlx.HeartbeatPeriod, RetryCount: mysqlx.RetryCount, ReceiverState: "ON", ApplierState: "ON", Lag: &lag,
+	}
+	base := func(change func(*view)) view {
+		v := view{
+			Role: RoleReplica, Volume: volume.Complete, ConfigGood: true, ClusterID: clusterA, Mysqld: up(t, ours+":1-100"), ServerKnown: true,
+			Channels: []mysqlx.ReplicaStatus{channel}, Source: peer("mysql-0", clusterA, ours+":1-120"), Want: want, MayStart: true,
+		}
+		v.Mysqld.Facts.SuperReadOnly = true
+		change(&v)
+		return v
+	}
+	with := func(change func(*mysqlx.ReplicaStatus)) func(*view) {
+		return func(v *view) { change(&v.Channels[0]) }
+	}
+	tests := []struct {
+		name  string
+		view  view
+		state State
+		do    act
+		says  string
+	}{
+		{"replicating", base(func(*view) {}), StateReplicating, actNone, ""},
+		{"read only comes first", base(func(v *view) { v.Mysqld.Facts.SuperReadOnly = false; v.ServerKnown = false }), StateNotReplicating, actClose, "super_read_only"},
+		{"initialised instead of cloned", base(func(v *view) { v.ClusterID = "" }), StateNotReplicating, actNone, "not cloned"},
+		{"a fresh copy", base(func(v *view) { v.ServerKnown = false }), StateNotReplicating, actResetChannels, "donor's replication channel"},
+		{"no channel", base(func(v *view) { v.Channels = nil }), StateNotReplicating, actFollow, ""},
+		{"two channels", base(func(v *view) { v.Channels = append(v.Channels, v.Channels[0]) }), StateNotReplicating, actFollow, ""},
+		{"channel points elsewhere", base(with(func(c *mysqlx.ReplicaStatus) { c.SourceHost = "elsewhere" })), StateNotReplicating, actFollow, ""},
+		{"channel without TLS", base(with(func(c *mysqlx.ReplicaStatus) { c.SSL = false })), StateNotReplicating, actFollow, ""},
+		{"receiver is off", base(with(func(c *mysqlx.ReplicaStatus) { c.ReceiverState = "OFF" })), StateNotReplicating, actStart, ""},
+		{"applier is off", base(with(func(c *mysqlx.ReplicaStatus) {
+			c.ApplierState = "OFF"
+			c.ApplierError = mysqlx.ReplicaError{Number: 1062, Message: "duplicate entry"}
+		})), StateNotReplicating, actStart, "duplicate entry"},
+		{"applier is off, started a moment ago", base(func(v *view) { v.Channels[0].ApplierState = "OFF"; v.MayStart = false }), StateNotReplicating, actNone, ""},
+		{"connecting", base(with(func(c *mysqlx.ReplicaStatus) { c.ReceiverState = "CONNECTING" })), StateNotReplicating, actNone, "source_unreachable"},
+		{"lag is not known", base(with(func(c *mysqlx.ReplicaStatus) { c.Lag = nil })), StateCatchingUp, actNone, "lag_unknown"},
+		{"lag", base(with(func(c *mysqlx.ReplicaStatus) { late := time.Minute; c.Lag = &late })), StateCatchingUp, actNone, "1m0s behind"},
+		{"source is silent, channel runs", base(func(v *view) { v.Source = silent("mysql-0") }), StateReplicating, actNone, ""},
+		{"source is silent, nothing is started", base(func(v *view) { v.Source = silent("mysql-0"); v.Channels = nil }), StateNotReplicating, actNone, "source_unreachable"},
+		{"source does not know what it has", base(func(v *view) { v.Source = peer("mysql-0", clusterA, ""); v.Channels = nil }), StateNotReplicating, actNone, "source_not_open"},
+		{"source is a stranger, channel runs", base(func(v *view) { v.Source = peer("mysql-0", clusterB, "x") }), StateSourceIsStranger, actStop, clusterB},
+		{"source is a stranger", base(func(v *view) { v.Source = peer("mysql-0", clusterB, "x"); v.Channels = nil }), StateSourceIsStranger, actNone, clusterB},
+		{"surplus, seen once", base(func(v *view) { v.Surplus = gtids(t, ours+":99"); v.Channels = nil }), StateNotReplicating, actNone, "once more"},
+		{"surplus that lasts", base(func(v *view) { v.Lasting = gtids(t, ours+":99") }), StateDiverged, actNone, "1 transactions that mysql-0 lacks"},
+		{"binlogs purged", base(func(v *view) { v.Source.Status.GTIDPurged = ours + ":1-110"; v.Channels = nil }), StateNotReplicating, actNone, "binlogs_purged"},
+		{"seen as root", base(func(v *view) { v.Mysqld.AsRoot = true }), StateNotReplicating, actNone, "not cloned"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) { check(t, test.view, test.state, test.do, test.says) })
+	}
+	if d := decide(base(func(*view) {})); !d.Serving {
+		t.Error("a replica that replicates does not serve")
+	}
+}
+
+func TestSurplusLasts(t *testing.T) {
+	at := time.Unix(1000, 0)
+	var s surplus
+	observe := func(set string) { at = at.Add(time.Second); s.add(gtids(t, set), at) }
+	// A source under load is always a little ahead of what it told last: another transaction each time, none that stays.
+	for _, set := range []string{ours + ":5", ours + ":6", ours + ":7-8", ours + ":9", ours + ":10"} {
+		if observe(set); !s.lasting().IsEmpty() {
+			t.Fatalf("%s: %v lasts", set, s.lasting())
+		}
+	}
+	// An errant transaction stays.
+	for range lastingTurns {
+		observe(ours + ":77," + at.Format("00000000-0000-0000-0000-000000000505") + ":1")
+	}
+	if got := s.lasting(); !got.Contains(gtids(t, ours+":77")) {
+		t.Errorf("lasting %v lacks the errant transaction", got)
+	}
+	// The same answer, read again, proves nothing.
+	s = surplus{}
+	for range 10 {
+		s.add(gtids(t, ours+":5"), at)
+	}
+	if !s.lasting().IsEmpty() {
+		t.Error("one answer counted several times")
+	}
+	// A source that has caught up ends it.
+	if observe(""); !s.lasting().IsEmpty() {
+		t.Error("an empty surplus lasts")
+	}
+}

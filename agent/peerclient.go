@@ -1,0 +1,193 @@
+package agent
+
+import (
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"time"
+
+	"ordinal/internal/trust"
+)
+
+const (
+	// maxStatusBytes bounds a peer's answer: two GTID sets of at most 1 MiB of text, and room for the rest.
+	maxStatusBytes = 2<<20 + 64<<10
+	// DefaultPeerTimeout bounds one question to one peer, from look-up to the answer's last byte.
+	DefaultPeerTimeout = 5 * time.Second
+)
+
+// PeerKind says what became of a question to a peer.
+type PeerKind string
+
+// The four outcomes. They are told apart because they mean different things to whoever must not lose data: only an answer
+// says what a peer has, and only an absent peer may be taken for one that does not exist.
+const (
+	PeerAnswered PeerKind = "answered"
+	PeerAbsent   PeerKind = "absent"   // DNS says that there is no such name
+	PeerSilent   PeerKind = "silent"   // the name exists, but no usable answer came
+	PeerStranger PeerKind = "stranger" // somebody answered who is not that pod of this cluster, or does not take us for one
+)
+
+// PeerAnswer is the outcome of a question to one peer.
+type PeerAnswer struct {
+	Pod     string
+	Ordinal int
+	Kind    PeerKind
+	Status  Status // the peer's own words; only if Kind is PeerAnswered
+	Why     string // one line for people; "" if Kind is PeerAnswered
+	Err     error  // the cause, nil if Kind is PeerAnswered
+}
+
+// Reason returns the answer as a reason to report; only for answers that are none.
+func (a PeerAnswer) Reason() Reason {
+	code := CodePeerSilent
+	switch a.Kind {
+	case PeerAbsent:
+		code = CodePeerAbsent
+	case PeerStranger:
+		code = CodePeerStranger
+	}
+	return Reason{Code: code, Message: a.Why}
+}
+
+// PeerTLS gives the TLS configuration with which self asks peer and verifies that it is peer, both pod names. *trust.Keys is one.
+type PeerTLS interface {
+	ClientTLS(self, peer string) *tls.Config
+}
+
+// PeerClient asks the siblings' data planes how they are, over mTLS. Each question is one try: callers ask again. Safe for
+// concurrent use.
+type PeerClient struct {
+	Peers   *Peers
+	TLS     PeerTLS
+	Timeout time.Duration // of one question; 0: DefaultPeerTimeout
+}
+
+// Ask asks the pod with the given ordinal. It never returns later than the time-out allows.
+func (c *PeerClient) Ask(ctx context.Context, ordinal int) PeerAnswer {
+	self, pod, address := c.Peers.Identity().Pod, c.Peers.PodName(ordinal), c.Peers.DataAddress(ordinal)
+	ctx, cancel := withDefaultTimeout(ctx, c.Timeout)
+	defer cancel()
+	transport := &http.Transport{
+		TLSClientConfig:   c.TLS.ClientTLS(self, pod),
+		DisableKeepAlives: true, // the next question must resolve the name anew
+	}
+	a := PeerAnswer{Pod: pod, Ordinal: ordinal}
+	a.Status, a.Err = fetchStatus(ctx, transport, "https://"+address+"/v1/peer")
+	if a.Err == nil && (a.Status.Pod != pod || a.Status.Ordinal != ordinal) {
+		a.Err = &notThatPodError{says: a.Status.Pod}
+		a.Status = Status{}
+	}
+	a.Kind, a.Why = explain(a.Err, pod, address)
+	return a
+}
+
+// StatusClient asks pods' status planes, plain HTTP, as `agent status` does: it needs no secret and proves nothing about who
+// answers. Never decide over data by it. Safe for concurrent use.
+type StatusClient struct {
+	Peers   *Peers
+	Timeout time.Duration // of one question; 0: DefaultPeerTimeout
+}
+
+// Ask asks the pod with the given ordinal.
+func (c *StatusClient) Ask(ctx context.Context, ordinal int) PeerAnswer {
+	pod, address := c.Peers.PodName(ordinal), c.Peers.StatusAddress(ordinal)
+	ctx, cancel := withDefaultTimeout(ctx, c.Timeout)
+	defer cancel()
+	a := PeerAnswer{Pod: pod, Ordinal: ordinal}
+	a.Status, a.Err = fetchStatus(ctx, &http.Transport{DisableKeepAlives: true}, "http://"+address+"/v1/status")
+	a.Kind, a.Why = explain(a.Err, pod, address)
+	return a
+}
+
+func withDefaultTimeout(ctx context.Context, timeout time.Duration) (context.Context, context.CancelFunc) {
+	if timeout == 0 {
+		timeout = DefaultPeerTimeout
+	}
+	return context.WithTimeout(ctx, timeout)
+}
+
+// fetchStatus gets one Status. No proxy, no redirect, no second try.
+func fetchStatus(ctx context.Context, transport *http.Transport, from string) (Status, error) {
+	defer transport.CloseIdleConnections()
+	transport.MaxResponseHeaderBytes = 16 << 10
+	client := &http.Client{
+		Transport:     transport,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, from, nil)
+	if err != nil {
+		return Status{}, err
+	}
+	res, err := client.Do(req)
+	if err != nil {
+		return Status{}, err
+	}
+	defer res.Body.Close()
+	if res.StatusCode != http.StatusOK {
+		return Status{}, fmt.Errorf("answered %s", res.Status)
+	}
+	body, err := io.ReadAll(io.LimitReader(res.Body, maxStatusBytes+1))
+	if err != nil {
+		return Status{}, fmt.Errorf("read answer: %w", err)
+	}
+	if len(body) > maxStatusBytes {
+		return Status{}, fmt.Errorf("answer is longer than %d bytes", maxStatusBytes)
+	}
+	var s Status
+	if err := json.Unmarshal(body, &s); err != nil { // unknown fields are a newer agent's
+		return Status{}, fmt.Errorf("answer makes no sense: %w", err)
+	}
+	return s.clone(), nil
+}
+
+// notThatPodError: the certificate fits the pod but the answer names another, so its identity is misconfigured.
+type notThatPodError struct{ says string }
+
+func (e *notThatPodError) Error() string {
+	return fmt.Sprintf("the one that answers says that it is %.80q", e.says)
+}
+
+// explain classifies the error of a question and says in one line what happened.
+func explain(err error, pod, address string) (PeerKind, string) {
+	if err == nil {
+		return PeerAnswered, ""
+	}
+	at := fmt.Sprintf("%s (%s)", pod, address)
+	if why, ok := strange(err); ok {
+		return PeerStranger, pod + ": " + why
+	}
+	host, _, _ := net.SplitHostPort(address)
+	switch Reach(err) {
+	case NotFound:
+		return PeerAbsent, fmt.Sprintf("%s: DNS knows no name %s", pod, host)
+	case TimedOut:
+		return PeerSilent, at + " did not answer in time"
+	case Refused:
+		return PeerSilent, at + " refused the connection: no agent listens there"
+	}
+	var request *url.Error
+	if errors.As(err, &request) {
+		err = request.Err // without the method and the URL
+	}
+	return PeerSilent, fmt.Sprintf("%s cannot be asked: %v", at, err)
+}
+
+// strange tells errors that say who answered from those that say that nobody did.
+func strange(err error) (why string, ok bool) {
+	var other *notThatPodError
+	if errors.As(err, &other) {
+		return other.Error(), true
+	}
+	var untrusted *trust.PeerError
+	if errors.As(trust.Explain(err), &untrusted) {
+		return untrusted.Error(), true
+	}
+	return "", false
+}

@@ -1,0 +1,144 @@
+package agent
+
+//go:generate go test -run TestReasonCodesAreDocumented -update
+
+// Code names a reason. Codes are an API: alerts and scripts match on them. They are only ever added to.
+type Code string
+
+// The reason codes. docs/reason-codes.md explains each; a test keeps both equal.
+const (
+	// Any time.
+	CodeStarting    Code = "starting"
+	CodeTerminating Code = "terminating"
+	CodeStatusStale Code = "status_stale"
+
+	// Peers.
+	CodePeerAbsent   Code = "peer_absent"
+	CodePeerSilent   Code = "peer_silent"
+	CodePeerStranger Code = "peer_stranger"
+	CodeDNSFailed    Code = "dns_failed"
+
+	// The volume.
+	CodeVolumeNotWritable      Code = "volume_not_writable"
+	CodeVolumeLocked           Code = "volume_locked"
+	CodeVolumeDamaged          Code = "volume_damaged"
+	CodeForeignData            Code = "foreign_data"
+	CodeInterruptedFirstStart  Code = "interrupted_first_start"
+	CodeSiblingsHaveData       Code = "siblings_have_data"
+	CodeSourceMustNotStartOver Code = "source_must_not_start_over"
+	CodeNoSpace                Code = "no_space"
+
+	// The clone, seen by the recipient.
+	CodeDonorNotReady        Code = "donor_not_ready"
+	CodeDonorBusy            Code = "donor_busy"
+	CodeDonorRefused         Code = "donor_refused"
+	CodeDonorRestarted       Code = "donor_restarted"
+	CodeStreamTruncated      Code = "stream_truncated"
+	CodeStreamCorrupt        Code = "stream_corrupt"
+	CodeCloneStalled         Code = "clone_stalled"
+	CodeBadPages             Code = "bad_pages"
+	CodeVersionMismatch      Code = "version_mismatch"
+	CodePageSizeMismatch     Code = "page_size_mismatch"
+	CodeEncryptedTablespaces Code = "encrypted_tablespaces"
+	CodeDataDirectoryTables  Code = "data_directory_tables"
+	CodeNonInnoDBTables      Code = "non_innodb_tables"
+
+	// mysqld.
+	CodeMysqldNotAnswering  Code = "mysqld_not_answering"
+	CodeMysqldInitialising  Code = "mysqld_initialising"
+	CodeMysqldUnsupported   Code = "mysqld_unsupported"
+	CodeMysqldError         Code = "mysqld_error"
+	CodeAccessDenied        Code = "access_denied"
+	CodeRootPasswordMissing Code = "root_password_missing"
+	CodeConfigOverridden    Code = "config_overridden"
+	CodeClusterIDMissing    Code = "cluster_id_missing"
+	CodeReadOnlyReasserted  Code = "super_read_only_reasserted"
+
+	// The source's gate.
+	CodeSiblingAhead  Code = "sibling_ahead"
+	CodeSiblingSilent Code = "sibling_silent"
+
+	// Replication.
+	CodeSourceUnreachable  Code = "source_unreachable"
+	CodeSourceNotOpen      Code = "source_not_open"
+	CodeSourceIsStranger   Code = "source_is_stranger"
+	CodeReceiverStopped    Code = "receiver_stopped"
+	CodeApplierStopped     Code = "applier_stopped"
+	CodeLagAboveBound      Code = "lag_above_bound"
+	CodeLagUnknown         Code = "lag_unknown"
+	CodeErrantTransactions Code = "errant_transactions"
+	CodeBinlogsPurged      Code = "binlogs_purged"
+	CodeDuplicateUUID      Code = "duplicate_server_uuid"
+	CodeDiskFull           Code = "disk_full"
+)
+
+// CodeDoc explains a code to the operator.
+type CodeDoc struct {
+	Code    Code
+	Meaning string
+	Remedy  string
+}
+
+const byItself = "Nothing: it ends by itself."
+
+// Codes lists every code with its explanation, in the order of the documentation.
+func Codes() []CodeDoc {
+	return []CodeDoc{
+		{CodeStarting, "The agent has just started and has not observed anything yet.", byItself},
+		{CodeTerminating, "The agent was told to stop and is finishing what it serves.", byItself},
+		{CodeStatusStale, "The last observation is too old to be believed; the answer shows what was true then.", "Look at the agent's log; `/livez` says whether its loop still turns."},
+
+		{CodePeerAbsent, "DNS knows no such pod.", "If the pod should exist: does the governing Service have `publishNotReadyAddresses: true`, and is `--service` its name?"},
+		{CodePeerSilent, "The pod's name is known, but its agent does not answer.", "Look at that pod. A NetworkPolicy must let the set's pods reach each other's ports 3307 and 3306."},
+		{CodePeerStranger, "Somebody answers in the pod's place who does not hold this cluster's secret, or is another pod.", "Mount the same secret into every pod; check that no other set uses the same names."},
+		{CodeDNSFailed, "The name server did not give an answer about the governing Service.", "Usually passes. Otherwise check `--service` and cluster DNS, or give `--replicas`."},
+
+		{CodeVolumeNotWritable, "The agent may not write to the volume.", "Run the agent as mysqld's user (uid 999 in the official image) and set `fsGroup: 999`."},
+		{CodeVolumeLocked, "Another agent works on this volume.", "Wait for the other one to end. If it runs on another node, find out why the volume is mounted twice."},
+		{CodeVolumeDamaged, "The volume's layout or records contradict each other. Nothing was changed.", "Keep the volume; read the message and docs/runbook.md."},
+		{CodeForeignData, "The volume holds a data directory or files that the agent did not make.", "Start once with `--adopt` to take a data directory over, or give the pod an empty volume."},
+		{CodeInterruptedFirstStart, "The first initialisation on this volume began and never ended. mysqld is never started on the rest: it may lack passwords. It is kept in `quarantine/`.", "Nothing: a new one begins. Remove the quarantine when nobody needs it."},
+		{CodeSiblingsHaveData, "The source's volume is empty but a sibling has data. Starting empty would lose it.", "Bring back the source's volume, or copy a replica's data to it."},
+		{CodeSourceMustNotStartOver, "The source's volume is empty and it is not certain that no data exists anywhere.", "Let all siblings start (`podManagementPolicy: Parallel`). For a new cluster only: `--allow-empty-source`."},
+		{CodeNoSpace, "The volume has no room for the copy.", "Enlarge the volume; the copy goes on by itself."},
+
+		{CodeDonorNotReady, "The donor cannot give a copy now: it is being built itself, is not replicating or its mysqld does not answer.", byItself},
+		{CodeDonorBusy, "The donor serves another recipient.", byItself},
+		{CodeDonorRefused, "The donor will not give a copy to this pod.", "Read the message: it names what does not fit."},
+		{CodeDonorRestarted, "The donor's mysqld or agent ended during the copy.", byItself},
+		{CodeStreamTruncated, "The copy stopped before its end mark.", byItself},
+		{CodeStreamCorrupt, "A frame of the copy failed its checksum or made no sense.", "If it comes back: the network or a machine's memory damages data."},
+		{CodeCloneStalled, "No byte arrived for too long, not even a heartbeat.", byItself},
+		{CodeBadPages, "InnoDB pages of the copy fail their own checksum: the donor's disk is rotten at the file and page named.", "Check the donor's disk and tables (`innochecksum`, `CHECK TABLE`); restore them or rebuild that pod from another one."},
+		{CodeVersionMismatch, "Donor and recipient run MySQL versions between which CLONE does not work.", "Run the same version in all pods; upgrade replicas first, the source last."},
+		{CodePageSizeMismatch, "Donor and recipient have different `innodb_page_size`.", "Give all pods the same."},
+		{CodeEncryptedTablespaces, "The donor has encrypted tablespaces, which are not copied.", "Decrypt the tables named, or copy by other means."},
+		{CodeDataDirectoryTables, "The donor has tables outside its data directory, which are not copied.", "Move the tables named into the data directory."},
+		{CodeNonInnoDBTables, "The donor has tables of other engines; they arrive empty.", "Convert the tables named to InnoDB."},
+
+		{CodeMysqldNotAnswering, "The pod's mysqld does not answer.", "Look at its log. During crash recovery this is normal."},
+		{CodeMysqldInitialising, "The image is initialising the database for the first time.", byItself},
+		{CodeMysqldUnsupported, "The server is not MySQL 8.0.17 or later.", "Use a supported image."},
+		{CodeMysqldError, "mysqld refused what the agent asked.", "Read the message and mysqld's log."},
+		{CodeAccessDenied, "mysqld does not accept the agent's account.", "Is the secret the one this cluster was made with? On a pod without accounts, is the root password right?"},
+		{CodeRootPasswordMissing, "The agent must create its accounts and has no root password.", "Set `MYSQL_ROOT_PASSWORD_FILE` or `--root-password-file` for the agent too."},
+		{CodeConfigOverridden, "Another option file or SET PERSIST overrides what the agent configured.", "Remove the setting the message names."},
+		{CodeClusterIDMissing, "The data carries no cluster identity yet.", "Passes once the source has created the accounts."},
+		{CodeReadOnlyReasserted, "Somebody turned `super_read_only` off; the agent turned it on again.", "Find out who: writes in between are errant transactions."},
+
+		{CodeSiblingAhead, "A sibling holds transactions that the source lacks; writes stay closed.", "Read the message: it names pod and transactions."},
+		{CodeSiblingSilent, "A sibling that may hold newer data does not answer; writes stay closed.", "Bring the sibling back."},
+
+		{CodeSourceUnreachable, "The replica cannot reach the source.", "Look at the source. The replica goes on by itself when it is back."},
+		{CodeSourceNotOpen, "The source is up but does not take writes yet.", byItself},
+		{CodeSourceIsStranger, "The source's history does not contain this replica's: it is not followed.", "The source lost its data or belongs to another cluster. Nothing on this replica is lost; do not delete its volume."},
+		{CodeReceiverStopped, "The receiver thread stopped with an error.", "Read the message; the agent starts it again where that can help."},
+		{CodeApplierStopped, "The applier stopped with an error.", "Read the message. Never skip transactions: rebuild the replica."},
+		{CodeLagAboveBound, "The replica is further behind than `--max-lag`.", "Usually passes; look for long transactions and a slow disk."},
+		{CodeLagUnknown, "How far behind the replica is cannot be told.", "See the other reasons."},
+		{CodeErrantTransactions, "The replica has transactions that did not come from the source.", "Find out who wrote; then rebuild the replica."},
+		{CodeBinlogsPurged, "The source no longer has the binlogs this replica needs.", "Rebuild the replica; keep binlogs longer (`binlog_expire_logs_seconds`)."},
+		{CodeDuplicateUUID, "Another server has the same `server_uuid`.", "Remove `auto.cnf` from the copied data directory and restart mysqld."},
+		{CodeDiskFull, "mysqld waits for disk space.", "Enlarge the volume; it goes on by itself."},
+	}
+}

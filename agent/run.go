@@ -1,0 +1,313 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"time"
+
+	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
+
+	"ordinal/clone"
+	"ordinal/internal/trust"
+	"ordinal/internal/volume"
+	"ordinal/mysqlx"
+)
+
+// Rhythm of the loop. Whoever turns super_read_only off on a replica has it for two turns at most.
+const (
+	turnEvery = 800 * time.Millisecond
+	loopBeat  = 2*actTimeout + 2*sqlTimeout // the longest turn
+)
+
+// Run keeps the pod's mysqld in its role until ctx ends: it observes, decides, acts and reports, over and over. It serves the
+// status plane, and on the data plane the siblings' questions and copies of the data. When ctx ends it lets go of copies
+// under way, leaves mysqld as it is and returns nil. An error means that it could not begin, or lost a listener or the volume.
+func Run(ctx context.Context, cfg Config, log *zap.Logger) error {
+	if err := cfg.Validate(); err != nil {
+		return err
+	}
+	id, err := cfg.Identity()
+	if err != nil {
+		return err
+	}
+	peers, err := NewPeers(id, cfg)
+	if err != nil {
+		return err
+	}
+	secret, err := trust.LoadSecret(cfg.SecretFile)
+	if err != nil {
+		return err
+	}
+	keys, err := secret.Derive()
+	if err != nil {
+		return err
+	}
+	vol, err := volume.Open(cfg.Volume)
+	if err != nil {
+		return err
+	}
+	defer vol.Close() // ends with the process in any case
+
+	r := &runner{
+		cfg: cfg, id: id, peers: peers, vol: vol, keys: keys, now: time.Now,
+		log:       log.With(zap.String("pod", id.Pod), zap.String("role", string(id.Role()))),
+		board:     NewBoard(id, PhaseRun, cfg.AgentVersion),
+		beat:      NewHeartbeat(loopBeat),
+		client:    &PeerClient{Peers: peers, TLS: keys},
+		readiness: Readiness{MaxLag: cfg.MaxLag},
+	}
+	if err := r.connect(); err != nil {
+		return err
+	}
+	defer r.disconnect()
+	return r.serve(ctx)
+}
+
+// A runner is one run of agent run. The fields below the line belong to the loop's goroutine.
+type runner struct {
+	cfg    Config
+	id     Identity
+	peers  *Peers
+	vol    *volume.Volume
+	keys   *trust.Keys
+	log    *zap.Logger
+	board  *Board
+	beat   *Heartbeat
+	client *PeerClient
+	now    func() time.Time
+
+	agent mysqlx.Endpoint // for connections that speak another protocol than SQL
+	db    *mysqlx.DB      // as the agent's account
+	root  *mysqlx.DB      // as root; nil when its password was not given
+	bare  *mysqlx.DB      // as root without a password, which must not work
+
+	readiness  Readiness
+	gateSince  time.Time // since when the source's gate is closed; zero: it is not
+	idleSince  time.Time // since when nobody has the data directory open; zero: somebody has
+	startAfter time.Time // replication is not started before
+	startPause time.Duration
+	source     PeerAnswer
+	sourceAt   time.Time
+	surplus    surplus
+	tables     *int
+	tablesAt   time.Time
+	lastState  State
+}
+
+// connect prepares the ways to the pod's own server; none is used yet.
+func (r *runner) connect() error {
+	endpoint := func(user string, password func() (string, error)) mysqlx.Endpoint {
+		return mysqlx.Endpoint{
+			Address: r.cfg.MySQLAddress, Credentials: mysqlx.Credentials{User: user, Password: password},
+			ReadTimeout: actTimeout,
+		}
+	}
+	r.agent = endpoint(mysqlx.AgentAccount, mysqlx.FixedPassword(r.keys.AgentPassword()))
+	r.agent.ReadTimeout = 0 // a clone's messages have bounds of their own
+	var err error
+	if r.db, err = mysqlx.Open(endpoint(mysqlx.AgentAccount, r.agent.Password)); err != nil {
+		return err
+	}
+	if r.bare, err = mysqlx.Open(endpoint("root", nil)); err != nil {
+		return err
+	}
+	if r.cfg.RootPassword != nil {
+		r.root, err = mysqlx.Open(endpoint("root", r.cfg.RootPassword))
+	}
+	return err
+}
+
+// config is mysqld's configuration once the volume's data is complete.
+func (r *runner) config() serverConfig { return configFor(r.cfg, r.id, r.peers, r.vol.DataDir(), true) }
+
+// disconnect closes what connect opened. Nothing is under way any more.
+func (r *runner) disconnect() {
+	for _, db := range []*mysqlx.DB{r.db, r.root, r.bare} {
+		if db != nil {
+			_ = db.Close() // the process is about to end
+		}
+	}
+}
+
+// serve runs the planes, the donor and the loop.
+func (r *runner) serve(ctx context.Context) error {
+	status, err := ListenStatus(ctx, r.cfg.StatusListen)
+	if err != nil {
+		return err
+	}
+	data, err := ListenData(ctx, r.cfg.DataListen)
+	if err != nil {
+		return errors.Join(err, status.Close())
+	}
+	donor := r.donor()
+	g, running := errgroup.WithContext(ctx)
+	g.Go(func() error {
+		return (&StatusPlane{Listener: status, Board: r.board, Heartbeat: r.beat}).Run(running)
+	})
+	g.Go(func() error {
+		plane := &DataPlane{Listener: data, TLS: r.keys.ServerTLS(r.id.Pod), Board: r.board, Clone: donor.Handler(peerOf)}
+		return plane.Run(running)
+	})
+	g.Go(func() error {
+		<-running.Done()
+		r.board.Update(func(s *Status) {
+			s.State, s.Ready, s.Reasons = StateTerminating, false, []Reason{NewReason(CodeTerminating, "the agent ends")}
+		})
+		donor.Close()
+		return nil
+	})
+	g.Go(func() error { return r.loop(running) })
+	err = g.Wait()
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
+
+// peerOf names the pod at the other end of a request on the data plane.
+func peerOf(req *http.Request) (string, error) { return trust.PeerPod(req.TLS) }
+
+// donor hands out copies of this pod's data while it is fit to.
+func (r *runner) donor() *clone.Donor {
+	return clone.NewDonor(clone.DonorConfig{
+		Pod:       r.id.Pod,
+		Workers:   r.cfg.Workers(),
+		Dial:      func(ctx context.Context) (net.Conn, error) { return mysqlx.DialRaw(ctx, r.agent) },
+		Server:    r.db,
+		ClusterID: func() string { return r.board.Status().ClusterID },
+		Fit:       func() *clone.Unfit { return fitness(r.board.Status()) },
+		Event:     r.donorEvent,
+	})
+}
+
+// fitness says whether a pod in this state may be copied: only one that serves its role and is not behind.
+func fitness(s Status) *clone.Unfit {
+	switch {
+	case s.Phase == PhaseRun && (s.State == StateSource || s.State == StateReplicating):
+		return nil
+	case s.Phase == PhaseInit:
+		return &clone.Unfit{Code: string(s.State), Message: "it has no data yet"}
+	case len(s.Reasons) > 0:
+		return &clone.Unfit{Code: string(s.State), Message: s.Reasons[0].String()}
+	}
+	return &clone.Unfit{Code: string(s.State), Message: fmt.Sprintf("%s is %s", s.Pod, s.State)}
+}
+
+func (r *runner) donorEvent(e clone.Event) {
+	fields := []zap.Field{zap.String("recipient", e.Recipient), zap.Uint64("bytes", e.Bytes)}
+	switch {
+	case e.Err == nil:
+		r.log.Info("clone session "+e.What, fields...)
+	case e.What == "refused":
+		r.log.Debug("clone session refused", append(fields, zap.Error(e.Err))...)
+	default:
+		r.log.Warn("clone session "+e.What, append(fields, zap.Error(e.Err))...)
+	}
+}
+
+// loop turns until ctx ends. A turn that acted is followed by the next one at once.
+func (r *runner) loop(ctx context.Context) error {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-timer.C:
+		}
+		r.beat.Beat()
+		acted, err := r.turn(ctx)
+		if err != nil {
+			return err
+		}
+		if acted {
+			timer.Reset(0)
+		} else {
+			timer.Reset(turnEvery)
+		}
+	}
+}
+
+// turn observes, decides, acts and reports once. It reports whether it changed something. An error is one that no turn will
+// cure: a server that this agent cannot work with.
+func (r *runner) turn(ctx context.Context) (acted bool, err error) {
+	v, err := r.observe(ctx)
+	var unsupported *mysqlx.UnsupportedError
+	switch {
+	case ctx.Err() != nil:
+		return false, nil
+	case errors.As(err, &unsupported):
+		return false, unsupported
+	case err != nil:
+		r.report(view{Role: r.id.Role()}, verdict{State: StateWaitingForMysqld}.because(CodeVolumeDamaged, "%v", err))
+		return false, nil
+	}
+	d := decide(v)
+	if d.Do != actNone {
+		err := r.do(ctx, d.Do, v)
+		switch {
+		case ctx.Err() != nil:
+			return false, nil
+		case err != nil:
+			d = d.because(CodeMysqldError, "%s: %v", d.Do, err)
+			r.log.Warn("could not "+string(d.Do), zap.Error(err))
+		default:
+			r.log.Info(string(d.Do), zap.Stringers("reasons", d.Reasons))
+			acted = true
+		}
+	}
+	r.report(v, d)
+	return acted, nil
+}
+
+// report puts what was seen and concluded on the board.
+func (r *runner) report(v view, d verdict) {
+	if d.State == StateReplicating {
+		r.startPause = 0
+	}
+	o := Observation{Role: v.Role, Serving: d.Serving}
+	if len(v.Channels) == 1 {
+		o.Lag = v.Channels[0].Lag
+	}
+	ready := r.readiness.Observe(r.now(), o)
+	reasons := d.Reasons
+	if ready.Reason != nil {
+		reasons = append(reasons, *ready.Reason)
+	}
+	if r.lastState != d.State {
+		r.log.Info("state", zap.String("state", string(d.State)), zap.String("before", string(r.lastState)), zap.Stringers("reasons", reasons))
+		r.lastState = d.State
+	}
+	facts := v.Mysqld.Facts
+	r.board.Update(func(s *Status) {
+		s.State, s.Ready, s.Reasons = d.State, ready.Ready, reasons
+		s.HasData = hasData(v)
+		s.LagSeconds = nil
+		if v.Role == RoleReplica && o.Lag != nil {
+			seconds := o.Lag.Seconds()
+			s.LagSeconds = &seconds
+		}
+		s.UserTables = v.Mysqld.UserTables
+		if v.Mysqld.Reach == mysqldUp {
+			s.ClusterID, s.ServerUUID, s.ServerVersion = v.ClusterID, facts.ServerUUID, facts.Version
+			s.GTIDExecuted, s.GTIDPurged = facts.GTIDExecuted.String(), facts.GTIDPurged.String()
+		}
+	})
+}
+
+// hasData answers the siblings' question. What is not known is never said to be no.
+func hasData(v view) HasData {
+	switch v.Volume {
+	case volume.Complete, volume.Switching:
+		return DataYes
+	case volume.Prepared, volume.NeverCompleted, volume.UnderWay:
+		return DataBuilding
+	}
+	return DataUnknown
+}
+
+var _ PeerTLS = (*trust.Keys)(nil)

@@ -1,0 +1,41 @@
+package main
+
+import (
+	"context"
+	"errors"
+
+	"github.com/spf13/cobra"
+
+	"ordinal/agent"
+)
+
+func newInit(sur *surroundings) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "init",
+		Short: "Make the pod's volume ready for mysqld, then exit (init container)",
+		Long: `init decides what the pod's volume needs: nothing, a clone of the previous pod, or the image's own first initialisation.
+It writes mysqld's configuration, and while it works it serves its status. It waits for a donor that is not there yet.`,
+		Example: `  agent init --pod-name mysql-2 --service mysql --secret-file /run/secrets/ordinal/cluster-secret
+  AGENT_REPLICAS=3 agent init --pod-name db-1 --peer-host 127.0.1.{ordinal} --secret-file ./secret --volume /srv/db-1`,
+		Args: noArgs,
+	}
+	s := addOptions(cmd, false)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		log, err := s.prepare(cmd, sur)
+		if err != nil {
+			return err
+		}
+		ctx := cmd.Context()
+		return endOfInit(ctx, agent.Init(ctx, s.Config, log))
+	}
+	return cmd
+}
+
+// endOfInit tells a signal from a failure: an error with an exit code of its own is one, whenever it came.
+func endOfInit(ctx context.Context, err error) error {
+	var coded interface{ ExitCode() int }
+	if err == nil || ctx.Err() == nil || errors.As(err, &coded) && !errors.Is(err, context.Canceled) {
+		return err
+	}
+	return &terminatedError{err}
+}

@@ -1,0 +1,241 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"ordinal/agent"
+)
+
+// settings are the values of all options.
+type settings struct {
+	agent.Config
+	rootPasswordFile string
+	logLevel         string
+	logFormat        string
+}
+
+func defaults() *settings {
+	return &settings{Config: agent.DefaultConfig(), logLevel: "info", logFormat: "auto"}
+}
+
+// option is one row of the table from which flags, environment, help and docs/configuration.md are made.
+type option struct {
+	name    string
+	aliases []string // further environment variables, after AGENT_<NAME>
+	bind    binder   // also says the default: the value in defaults()
+	unset   string   // the default in words, where the value does not say it
+	allowed string   // the range in words, to follow "must be"
+	secret  bool     // the value names a secret
+	status  bool     // agent status takes it too
+	help    string
+}
+
+// binder makes a flag for a field of settings.
+type binder func(flags *pflag.FlagSet, s *settings, name, help string)
+
+func text(field func(*settings) *string) binder {
+	return func(flags *pflag.FlagSet, s *settings, name, help string) {
+		flags.StringVar(field(s), name, *field(s), help)
+	}
+}
+
+func number(field func(*settings) *int) binder {
+	return func(flags *pflag.FlagSet, s *settings, name, help string) {
+		flags.IntVar(field(s), name, *field(s), help)
+	}
+}
+
+func duration(field func(*settings) *time.Duration) binder {
+	return func(flags *pflag.FlagSet, s *settings, name, help string) {
+		flags.DurationVar(field(s), name, *field(s), help)
+	}
+}
+
+func yesNo(field func(*settings) *bool) binder {
+	return func(flags *pflag.FlagSet, s *settings, name, help string) {
+		flags.BoolVar(field(s), name, *field(s), help)
+	}
+}
+
+const (
+	anyPort   = "1 to 65535"
+	anyListen = `an address to listen on, like ":8080"`
+)
+
+// options is the one table of all options of init, run and status.
+func options() []option {
+	return []option{
+		{name: "pod-name", aliases: []string{"POD_NAME"}, bind: text(func(s *settings) *string { return &s.PodName }), status: true,
+			unset: "`$HOSTNAME`", allowed: "a name that ends in -N, like mysql-2", help: "this pod's name"},
+		{name: "ordinal", bind: number(func(s *settings) *int { return &s.Ordinal }), status: true,
+			unset: "the number at the end of the pod's name", allowed: fmt.Sprintf("-1 to %d", agent.MaxOrdinal), help: "this pod's ordinal; -1: from its name"},
+		{name: "first-ordinal", bind: number(func(s *settings) *int { return &s.FirstOrdinal }), status: true,
+			allowed: fmt.Sprintf("0 to %d", agent.MaxOrdinal), help: "the source's ordinal: .spec.ordinals.start of the StatefulSet"},
+		{name: "service", bind: text(func(s *settings) *string { return &s.Service }), status: true,
+			unset: "none", allowed: "the name of a Service", help: "the governing Service: .spec.serviceName of the StatefulSet"},
+		{name: "peer-host", bind: text(func(s *settings) *string { return &s.PeerHost }), status: true,
+			unset: "`" + agent.DefaultPeerHost + "`, without a service `" + agent.DefaultPeerHostNoService + "`", allowed: "a host name with {ordinal} in it",
+			help: "template of a peer's host name or address, of {base}, {ordinal} and {service}"},
+		{name: "replicas", bind: number(func(s *settings) *int { return &s.Replicas }), status: true,
+			unset: "0: DNS SRV of the service", allowed: fmt.Sprintf("0 to %d", agent.MaxReplicas), help: "pods in the set, the source included; 0: ask DNS"},
+
+		{name: "volume", bind: text(func(s *settings) *string { return &s.Volume }),
+			allowed: "an absolute path to a directory below /", help: "the volume, at the same path for the agent and mysqld"},
+		{name: "mysql-config-dir", bind: text(func(s *settings) *string { return &s.MySQLConfigDir }),
+			allowed: "an absolute path to a directory below /", help: "where mysqld reads *.cnf; init writes zz-ordinal.cnf there"},
+		{name: "mysql-address", bind: text(func(s *settings) *string { return &s.MySQLAddress }),
+			allowed: "the path of a socket or host:port", help: "this pod's mysqld: path of its socket, or host:port"},
+		{name: "mysql-port", bind: number(func(s *settings) *int { return &s.MySQLPort }), allowed: anyPort, help: "port of every mysqld of the set"},
+		{name: "server-id-base", bind: func(flags *pflag.FlagSet, s *settings, name, help string) {
+			flags.Uint32Var(&s.ServerIDBase, name, s.ServerIDBase, help)
+		}, allowed: fmt.Sprintf("1 to %d", agent.MaxServerIDBase), help: "server_id is this plus the ordinal; the same in every pod"},
+
+		{name: "data-listen", bind: text(func(s *settings) *string { return &s.DataListen }), allowed: anyListen, help: "where to serve clones to peers (mutual TLS)"},
+		{name: "data-port", bind: number(func(s *settings) *int { return &s.DataPort }), allowed: anyPort, help: "port at which peers serve clones"},
+		{name: "status-listen", bind: text(func(s *settings) *string { return &s.StatusListen }), allowed: anyListen, help: "where to serve probes and status (plain HTTP, no secrets)"},
+		{name: "status-port", bind: number(func(s *settings) *int { return &s.StatusPort }), status: true, allowed: anyPort, help: "port at which peers serve their status"},
+
+		{name: "secret-file", bind: text(func(s *settings) *string { return &s.SecretFile }), secret: true,
+			unset: "none; required", allowed: "the path of a file of 32 bytes or more", help: "file with the cluster secret, the same in every pod"},
+		{name: "root-password-file", aliases: []string{"MYSQL_ROOT_PASSWORD_FILE"}, bind: text(func(s *settings) *string { return &s.rootPasswordFile }), secret: true,
+			unset: "`$MYSQL_ROOT_PASSWORD`", allowed: "the path of a file", help: "file with the password of MySQL's root, needed once to create accounts"},
+
+		{name: "allow-empty-source", bind: yesNo(func(s *settings) *bool { return &s.AllowEmptySource }),
+			allowed: "true or false", help: "let an empty source start a new cluster although siblings do not answer"},
+		{name: "adopt", bind: yesNo(func(s *settings) *bool { return &s.Adopt }),
+			allowed: "true or false", help: "take over a data directory that lies in the volume's root"},
+		{name: "clone-workers", bind: number(func(s *settings) *int { return &s.CloneWorkers }),
+			unset: "0: by the number of CPUs", allowed: fmt.Sprintf("0 to %d", agent.MaxCloneWorkers), help: "extra connections of a clone; 0: by the number of CPUs"},
+		{name: "max-lag", bind: duration(func(s *settings) *time.Duration { return &s.MaxLag }),
+			allowed: fmt.Sprintf("%v to %v", agent.MinMaxLag, agent.MaxMaxLag), help: "a replica further behind its source is not ready"},
+		{name: "discovery-window", bind: duration(func(s *settings) *time.Duration { return &s.DiscoveryWindow }),
+			allowed: fmt.Sprintf("0s to %v", agent.MaxDiscoveryWindow), help: "how long siblings may take to appear in DNS"},
+
+		{name: "log-level", bind: text(func(s *settings) *string { return &s.logLevel }), allowed: "debug, info, warn or error", help: "lowest level to log"},
+		{name: "log-format", bind: text(func(s *settings) *string { return &s.logFormat }), allowed: "auto, json or console", help: "auto: console on a terminal, else json"},
+	}
+}
+
+// rootPasswordEnv is the one option that is no flag: a command line can be read by everybody on the machine.
+const rootPasswordEnv = "MYSQL_ROOT_PASSWORD"
+
+// allowed returns the range of the option in words.
+func allowed(name string) string {
+	for _, o := range options() {
+		if o.name == name {
+			return o.allowed
+		}
+	}
+	return "something else"
+}
+
+// variables returns the environment variables of the option, the strongest first.
+func (o option) variables() []string {
+	return append([]string{"AGENT_" + strings.ToUpper(strings.ReplaceAll(o.name, "-", "_"))}, o.aliases...)
+}
+
+// addOptions adds a flag per option to cmd, only those of agent status if status is set, and returns where their values land.
+func addOptions(cmd *cobra.Command, status bool) *settings {
+	s := defaults()
+	cmd.Flags().SortFlags = false
+	for _, o := range options() {
+		if status && !o.status {
+			continue
+		}
+		o.bind(cmd.Flags(), s, o.name, o.help)
+	}
+	return s
+}
+
+// complete fills in from the environment what flags did not say. An empty variable counts as unset: Compose and the shell
+// make those where nothing was meant. Call it after the flags have been parsed.
+func (s *settings) complete(flags *pflag.FlagSet, env func(string) string) (origins, error) {
+	from := origins{}
+	for _, o := range options() {
+		flag := flags.Lookup(o.name)
+		if flag == nil || flag.Changed {
+			continue
+		}
+		for _, variable := range o.variables() {
+			value := env(variable)
+			if value == "" {
+				continue
+			}
+			if err := flag.Value.Set(value); err != nil {
+				return nil, &agent.OptionError{Flag: o.name, Source: variable, Value: value, Allowed: o.allowed}
+			}
+			from[o.name] = variable
+			break
+		}
+	}
+	// Every pod's host name is its pod name, cut to 63 bytes. Other machines' names end in numbers too, but only as a pod's
+	// name do they go with an ordinal given apart.
+	if host := env("HOSTNAME"); s.PodName == "" && (s.Ordinal < 0 || agent.EndsInOrdinal(host)) {
+		s.PodName = host
+	}
+	return from, s.rootPassword(from["root-password-file"], env)
+}
+
+// rootPassword chooses where root's password comes from. fileFrom is the variable that named the file, if one did.
+func (s *settings) rootPassword(fileFrom string, env func(string) string) error {
+	password := env(rootPasswordEnv)
+	switch file := s.rootPasswordFile; {
+	case file != "" && fileFrom == "MYSQL_ROOT_PASSWORD_FILE" && password != "": // the image refuses it, too
+		return &usageError{text: "both MYSQL_ROOT_PASSWORD and MYSQL_ROOT_PASSWORD_FILE are set", hint: "set one of them"}
+	case file != "":
+		s.RootPassword = func() (string, error) { return readRootPassword(file) }
+	case password != "":
+		s.RootPassword = func() (string, error) { return password, nil }
+	}
+	return nil
+}
+
+// maxPasswordFile bounds what is read from a password file, in bytes.
+const maxPasswordFile = 4 << 10
+
+// readRootPassword reads the file as the image does, whose shell drops every newline at the end.
+func readRootPassword(path string) (string, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return "", &rootPasswordError{err}
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, maxPasswordFile+1))
+	switch {
+	case err != nil:
+		return "", &rootPasswordError{err}
+	case len(b) > maxPasswordFile:
+		return "", &rootPasswordError{fmt.Errorf("%s is longer than %d bytes", path, maxPasswordFile)}
+	}
+	return string(bytes.TrimRight(b, "\n")), nil
+}
+
+type rootPasswordError struct{ err error }
+
+func (e *rootPasswordError) Error() string { return "read root's password: " + e.err.Error() }
+func (e *rootPasswordError) Unwrap() error { return e.err }
+func (e *rootPasswordError) ExitCode() int { return agent.ExitConfig }
+func (e *rootPasswordError) Hint() string {
+	return "name a file the agent can read with --root-password-file or MYSQL_ROOT_PASSWORD_FILE"
+}
+
+// origins tells which environment variable gave an option its value.
+type origins map[string]string
+
+// name puts the variable's name into an error about a value that came from there.
+func (o origins) name(err error) error {
+	var bad *agent.OptionError
+	if errors.As(err, &bad) && bad.Source == "" {
+		bad.Source = o[bad.Flag]
+	}
+	return err
+}
