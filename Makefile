@@ -1,0 +1,80 @@
+# Needs Debian (or anything like it), Go and make. `make` alone lists the targets.
+# MYSQLD=path picks the server for test, demo and bench; without it one is found, or fetched into the cache folder.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+VERSION   ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+IMAGE     ?= ordinal-agent
+FUZZTIME  ?= 20s
+TESTFLAGS ?=
+
+# The limit for the binary, in bytes: it is pulled on every node that runs a Pod.
+BINARY_MAX := 20000000
+
+# Tools of the checks live in a cache folder, never in go.mod: a user of the module does not download them.
+TOOLS        := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/ordinal/tools
+STATICCHECK  := $(TOOLS)/staticcheck-v0.8.2
+STATIC_BUILD := CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '-s -w -buildid= -X main.version=$(VERSION)'
+
+.PHONY: help build test check format vet lint demo bench fuzz image clean tools test-tools
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+build: ## Build bin/agent, one static binary
+	$(STATIC_BUILD) -o bin/agent ./cmd/agent
+	@size=$$(stat -c %s bin/agent); echo "bin/agent $(VERSION): $$size bytes"; \
+	if (( size >= $(BINARY_MAX) )); then echo "bin/agent is over $(BINARY_MAX) bytes: see what grew with 'go version -m bin/agent'" >&2; exit 1; fi
+
+# -count=1: the test cache does not notice a change to the manifests, which lie outside that module.
+test: test-tools ## Run every test, real mysqld included (TESTFLAGS=-race)
+	go test -p 2 -timeout 18m $(TESTFLAGS) ./...
+	cd examples/kubernetes/validate && go test -count=1 $(TESTFLAGS) ./...
+
+check: format vet lint ## Check format, vet, lint and the rules of the architecture
+	go test ./internal/testing/architecture
+
+demo: build ## Start three Pods from nothing and prove what they promise (KEEP=1: leave them running)
+	go run ./internal/testing/demo
+
+bench: build ## Measure a clone against the CLONE INSTANCE of the server itself
+	go run ./internal/testing/bench
+
+fuzz: ## Fuzz every parser for FUZZTIME (20s) each
+	@grep -rl --include='*_test.go' '^func Fuzz' . | sort | while read -r file; do \
+		for target in $$(sed -n 's/^func \(Fuzz[A-Za-z0-9_]*\)(.*/\1/p' "$$file"); do \
+			echo "== $$(dirname "$$file") $$target"; \
+			go test "$$(dirname "$$file")" -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME); \
+		done; \
+	done
+
+image: ## Build the container image (IMAGE=name, VERSION=tag)
+	docker build --build-arg VERSION=$(VERSION) --tag $(IMAGE):$(VERSION) .
+
+clean: ## Remove what the build made (fetched servers and tools stay in the cache folder)
+	rm -rf bin
+
+format:
+	@files=$$(gofmt -l .); if [[ -n "$$files" ]]; then printf 'not formatted, run gofmt -w on:\n%s\n' "$$files" >&2; exit 1; fi
+
+vet:
+	go vet ./...
+
+tools: $(STATICCHECK)
+
+lint: tools
+	$(STATICCHECK) ./...
+
+# Built by the Go in use: staticcheck refuses code newer than the Go that built it.
+$(STATICCHECK):
+	@mkdir -p '$(TOOLS)/install'
+	GOBIN='$(TOOLS)/install' go install honnef.co/go/tools/cmd/staticcheck@v0.8.2
+	@mv '$(TOOLS)/install/staticcheck' '$@'
+
+# Crash points are enumerated with strace: a test that cannot run must not pass.
+test-tools:
+	@for tool in strace; do \
+		command -v $$tool >/dev/null || { echo "make test needs $$tool: apt-get install $$tool" >&2; exit 1; }; \
+	done
