@@ -10,7 +10,7 @@ import (
 // the chain.
 const (
 	minBackoff = 250 * time.Millisecond
-	maxBackoff = 3 * time.Second
+	maxBackoff = 1500 * time.Millisecond
 )
 
 // A backoff waits longer each time, up to maxBackoff, with jitter, so that pods that started at once do not ask at once.

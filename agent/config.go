@@ -7,6 +7,8 @@ import (
 	"runtime"
 	"strconv"
 	"time"
+
+	"ordinal/mysqlx"
 )
 
 // Bounds of the options. Validate enforces them and cmd/agent documents them.
@@ -32,6 +34,7 @@ type Config struct {
 	Volume         string // --volume: mounted at the same path by the agent and mysqld
 	MySQLConfigDir string // --mysql-config-dir: where mysqld reads *.cnf
 	MySQLAddress   string // --mysql-address: this pod's mysqld, a socket path or host:port
+	MySQLVersion   string // --mysql-version: of this pod's mysqld, which agent init cannot ask; "": not known
 	MySQLPort      int    // --mysql-port: of every mysqld of the set
 	ServerIDBase   uint32 // --server-id-base: server_id = base + ordinal
 
@@ -47,7 +50,7 @@ type Config struct {
 
 	AllowEmptySource bool          // --allow-empty-source
 	Adopt            bool          // --adopt
-	CloneWorkers     int           // --clone-workers: extra connections of a clone; 0: as many as [Config.Workers] says
+	CloneWorkers     int           // --clone-workers: extra connections of a clone; -1: as many as [Config.Workers] says
 	MaxLag           time.Duration // --max-lag: a replica further behind is not ready
 	DiscoveryWindow  time.Duration // --discovery-window: how long siblings may take to appear in DNS
 
@@ -58,6 +61,7 @@ type Config struct {
 func DefaultConfig() Config {
 	return Config{
 		Ordinal:         -1,
+		CloneWorkers:    -1,
 		Volume:          "/var/lib/mysql",
 		MySQLConfigDir:  "/etc/mysql/conf.d",
 		MySQLAddress:    "/var/run/mysqld/mysqld.sock",
@@ -74,7 +78,7 @@ func DefaultConfig() Config {
 
 // Workers returns the number of extra connections of a clone: CloneWorkers, or what suits this machine.
 func (c Config) Workers() int {
-	if c.CloneWorkers > 0 {
+	if c.CloneWorkers >= 0 {
 		return c.CloneWorkers
 	}
 	// Copying waits for disk and network more than it computes. See refman/8.4 sysvar_clone_autotune_concurrency.
@@ -116,7 +120,7 @@ func (c Config) Validate() error {
 	}
 	for _, check := range []error{
 		intRange("server-id-base", int(c.ServerIDBase), 1, MaxServerIDBase),
-		intRange("clone-workers", c.CloneWorkers, 0, MaxCloneWorkers),
+		intRange("clone-workers", c.CloneWorkers, -1, MaxCloneWorkers),
 		durationRange("max-lag", c.MaxLag, MinMaxLag, MaxMaxLag),
 		durationRange("discovery-window", c.DiscoveryWindow, 0, MaxDiscoveryWindow),
 		listenAddress("data-listen", c.DataListen),
@@ -124,6 +128,7 @@ func (c Config) Validate() error {
 		absolutePath("volume", c.Volume),
 		absolutePath("mysql-config-dir", c.MySQLConfigDir),
 		mysqlAddress("mysql-address", c.MySQLAddress),
+		mysqlVersion("mysql-version", c.MySQLVersion),
 	} {
 		if check != nil {
 			return check
@@ -197,6 +202,16 @@ func listenAddress(flag, v string) error {
 func absolutePath(flag, v string) error {
 	if !filepath.IsAbs(v) || filepath.Clean(v) == "/" {
 		return &OptionError{Flag: flag, Value: v, Allowed: "an absolute path to a directory below /"}
+	}
+	return nil
+}
+
+func mysqlVersion(flag, v string) error {
+	if v == "" {
+		return nil
+	}
+	if _, err := mysqlx.ParseVersion(v); err != nil {
+		return &OptionError{Flag: flag, Value: v, Allowed: `a server's version, like "9.7.4"`}
 	}
 	return nil
 }

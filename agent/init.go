@@ -40,6 +40,9 @@ func Init(ctx context.Context, cfg Config, log *zap.Logger) error {
 	if err != nil {
 		return err
 	}
+	if err := preflight(id.Role(), cfg); err != nil {
+		return err
+	}
 	vol, err := volume.Open(cfg.Volume)
 	if err != nil {
 		return err
@@ -60,6 +63,25 @@ func Init(ctx context.Context, cfg Config, log *zap.Logger) error {
 		return err
 	}
 	return i.withPlanes(ctx, keys)
+}
+
+// preflight says what can be said before the volume is locked, which makes a directory in it: what is not ours stays without
+// a trace of us, and a configuration that cannot be written costs nobody a copy of all data. Whatever else is wrong is left to
+// those who look again with the lock held, when nobody changes what they look at.
+func preflight(role Role, cfg Config) error {
+	content, err := volume.Inspect(cfg.Volume)
+	if err != nil {
+		return nil
+	}
+	step, err := decideVolume(role, content, cfg.Adopt)
+	var refused *RefusedError
+	switch {
+	case errors.As(err, &refused):
+		return refused
+	case err == nil && step != stepServe: // there the file may well be in place already
+		return checkConfigDir(cfg.MySQLConfigDir)
+	}
+	return nil
 }
 
 // An initialiser is one run of agent init.

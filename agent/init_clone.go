@@ -76,6 +76,7 @@ func fatal(err error) bool {
 func (i *initialiser) why(donor int, err error) Reason {
 	var refused *clone.RefusedError
 	var stalled *clone.StalledError
+	var aborted *stream.AbortError
 	switch {
 	case errors.As(err, &refused) && refused.Code == clone.ReasonBusy:
 		return NewReason(CodeDonorBusy, "%s: %s", refused.Donor, refused.Message)
@@ -85,6 +86,8 @@ func (i *initialiser) why(donor int, err error) Reason {
 		return NewReason(CodeCloneStalled, "%v", stalled)
 	case errors.Is(err, stream.ErrTruncated):
 		return NewReason(CodeStreamTruncated, "%v; starting over", err)
+	case errors.As(err, &aborted):
+		return NewReason(CodeDonorNotReady, "%s broke off: %s (%s); starting over", i.peers.PodName(donor), aborted.Message, aborted.Reason)
 	case errors.Is(err, stream.ErrCorrupt):
 		return NewReason(CodeStreamCorrupt, "%v; starting over", err)
 	}
@@ -123,6 +126,9 @@ func (i *initialiser) cloneFrom(ctx context.Context, recipient *clone.Recipient,
 			return nil
 		}
 	}
+	if ctx.Err() != nil {
+		return err // the grace period is not for removing files: the next start does that
+	}
 	return errors.Join(err, i.discard(ctx, gen.Number()))
 }
 
@@ -132,7 +138,7 @@ func (i *initialiser) discard(ctx context.Context, generation int) error {
 	if err != nil || content.Kind != volume.UnderWay {
 		return err
 	}
-	if err := i.vol.Discard(context.WithoutCancel(ctx), generation); err != nil {
+	if err := i.vol.Discard(ctx, generation); err != nil {
 		return fmt.Errorf("remove the unfinished copy: %w", err)
 	}
 	return nil
@@ -140,5 +146,7 @@ func (i *initialiser) discard(ctx context.Context, generation int) error {
 
 // wants says what a copy has to fit.
 func (i *initialiser) wants() clone.Wants {
-	return clone.Wants{Workers: i.cfg.CloneWorkers, PageSize: configuredPageSize(i.cfg.MySQLConfigDir)}
+	return clone.Wants{
+		Workers: max(i.cfg.CloneWorkers, 0), PageSize: configuredPageSize(i.cfg.MySQLConfigDir), ServerVersion: i.cfg.MySQLVersion,
+	}
 }

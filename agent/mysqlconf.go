@@ -11,6 +11,8 @@ import (
 	"strconv"
 	"strings"
 
+	"golang.org/x/sys/unix"
+
 	"ordinal/internal/atomicfile"
 )
 
@@ -80,11 +82,24 @@ func (c serverConfig) isWritten(dir string) (bool, error) {
 	return err == nil && bytes.Equal(have, c.render()), nil
 }
 
+// checkConfigDir finds out whether write could work, and changes nothing.
+func checkConfigDir(dir string) error {
+	err := unix.Faccessat(unix.AT_FDCWD, dir+"/.", unix.W_OK|unix.X_OK, unix.AT_EACCESS)
+	if err != nil {
+		return configDirError(dir, &fs.PathError{Op: "access", Path: dir, Err: err})
+	}
+	return nil
+}
+
 func configDirError(dir string, err error) error {
+	code := ExitCannotCreate
+	if errors.Is(err, fs.ErrPermission) || errors.Is(err, unix.EROFS) {
+		code = ExitPermission
+	}
 	return &fileError{
 		msg:  fmt.Sprintf("write mysqld's configuration: %v", err),
 		hint: fmt.Sprintf("mount a directory that uid %d can write at %s, the same one into mysqld's container, or name it with --mysql-config-dir", os.Getuid(), dir),
-		code: ExitCannotCreate,
+		code: code,
 		err:  err,
 	}
 }

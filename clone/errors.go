@@ -101,7 +101,7 @@ func (e *NoSpaceError) Error() string {
 
 // Hint says what an operator can do about it.
 func (e *NoSpaceError) Hint() string {
-	return "enlarge the volume or free space on it; the clone is tried again by itself"
+	return "enlarge the volume or free space on it, then start this pod again (Kubernetes does that by itself)"
 }
 
 // ExitCode is 75: temporary.

@@ -28,11 +28,11 @@ var exitCodes = []exitDoc{
 	{agent.ExitUsage, "usage", false, "Unknown command or flag, or an option's value outside its range."},
 	{agent.ExitDataCorrupt, "data corrupt", false, "Pages with a bad checksum, or a volume whose records contradict each other."},
 	{agent.ExitUnavailable, "unavailable", true, "A peer or the name server does not answer. `agent status`: no pod answers."},
-	{agent.ExitCannotCreate, "cannot create", false, "No space left, or a file or directory cannot be made."},
+	{agent.ExitCannotCreate, "cannot create", false, "No space left, or a file or directory cannot be made where it should be."},
 	{agent.ExitIO, "input/output error", false, "The disk or the kernel reported an error."},
 	{agent.ExitTemporary, "temporary", true, "A port or the volume is still in use, a donor is busy. `agent status`: some pod is not ready."},
 	{agent.ExitPermission, "permission", false, "File modes, user id, or privileges in MySQL."},
-	{agent.ExitConfig, "configuration", false, "Secret, pod name, or a server that is not MySQL 8.0.17 or later."},
+	{agent.ExitConfig, "configuration", false, "Secret, pod name, a volume that is not there, or a server that is not MySQL 8.0.17 or later."},
 	{agent.ExitRefused, "refused", false, "A guard says no, because going on could lose data. A human has to decide; nothing was changed."},
 	{agent.ExitVerification, "verification failed", false, "Something was checked and is not what it claims to be."},
 	{82, "reserved", false, "Not restorable (later)."},
@@ -62,6 +62,7 @@ var exitCodeOf = []struct {
 	err  error
 	code int
 }{
+	{volume.ErrNoVolume, agent.ExitConfig},
 	{volume.ErrLocked, agent.ExitTemporary},
 	{volume.ErrInUse, agent.ExitTemporary},
 	{volume.ErrNotWritable, agent.ExitPermission},

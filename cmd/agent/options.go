@@ -94,6 +94,8 @@ func options() []option {
 			allowed: "an absolute path to a directory below /", help: "where mysqld reads *.cnf; init writes zz-ordinal.cnf there"},
 		{name: "mysql-address", bind: text(func(s *settings) *string { return &s.MySQLAddress }),
 			allowed: "the path of a socket or host:port", help: "this pod's mysqld: path of its socket, or host:port"},
+		{name: "mysql-version", bind: text(func(s *settings) *string { return &s.MySQLVersion }),
+			unset: "not known", allowed: "a server's version, like 9.7.4", help: "version of this pod's mysqld, so that init refuses a copy it could not start on"},
 		{name: "mysql-port", bind: number(func(s *settings) *int { return &s.MySQLPort }), allowed: anyPort, help: "port of every mysqld of the set"},
 		{name: "server-id-base", bind: func(flags *pflag.FlagSet, s *settings, name, help string) {
 			flags.Uint32Var(&s.ServerIDBase, name, s.ServerIDBase, help)
@@ -114,7 +116,7 @@ func options() []option {
 		{name: "adopt", bind: yesNo(func(s *settings) *bool { return &s.Adopt }),
 			allowed: "true or false", help: "take over a data directory that lies in the volume's root"},
 		{name: "clone-workers", bind: number(func(s *settings) *int { return &s.CloneWorkers }),
-			unset: "0: by the number of CPUs", allowed: fmt.Sprintf("0 to %d", agent.MaxCloneWorkers), help: "extra connections of a clone; 0: by the number of CPUs"},
+			unset: "-1: by the number of CPUs", allowed: fmt.Sprintf("-1 to %d", agent.MaxCloneWorkers), help: "extra connections of a clone, as donor or recipient; -1: by the number of CPUs"},
 		{name: "max-lag", bind: duration(func(s *settings) *time.Duration { return &s.MaxLag }),
 			allowed: fmt.Sprintf("%v to %v", agent.MinMaxLag, agent.MaxMaxLag), help: "a replica further behind its source is not ready"},
 		{name: "discovery-window", bind: duration(func(s *settings) *time.Duration { return &s.DiscoveryWindow }),
