@@ -1,0 +1,111 @@
+package e2e
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"ordinal/internal/testing/localset"
+)
+
+// TestGuards is what a running set does about what people and machines do to it.
+func TestGuards(t *testing.T) {
+	t.Parallel()
+	ctx := withDeadline(t, 6*time.Minute)
+	s := localset.ForTest(t, localset.Options{Replicas: 2, Database: "shop"})
+	must(t, s.WaitReady(ctx))
+	must(t, s.Exec(ctx, 0, "CREATE TABLE shop.t (id INT PRIMARY KEY)"))
+	must(t, s.WaitConverged(ctx))
+
+	t.Run("super_read_only comes back within 2 s", func(t *testing.T) {
+		for _, statement := range []string{"SET GLOBAL super_read_only = OFF", "SET GLOBAL read_only = OFF"} {
+			must(t, s.Exec(ctx, 1, statement))
+			begun := time.Now()
+			for {
+				rows, err := s.Query(ctx, 1, "SELECT @@super_read_only AND @@read_only")
+				must(t, err)
+				if rows[0][0] == "1" {
+					break
+				}
+				if time.Since(begun) > 2*time.Second {
+					t.Fatalf("%s: still off after %v", statement, time.Since(begun))
+				}
+			}
+			t.Logf("%s: back after %v", statement, time.Since(begun).Round(time.Millisecond))
+		}
+		mustRejectWrites(ctx, t, s, 1)
+	})
+
+	t.Run("replication stopped by hand is started", func(t *testing.T) {
+		must(t, s.Exec(ctx, 1, "STOP REPLICA"))
+		must(t, s.Exec(ctx, 0, "INSERT INTO shop.t VALUES (1)"))
+		must(t, s.WaitConverged(ctx))
+		must(t, s.WaitReady(ctx))
+	})
+
+	t.Run("nothing is reconfigured while nothing differs", func(t *testing.T) {
+		before, err := s.Query(ctx, 1, "SELECT COUNT_STAR FROM performance_schema.events_statements_summary_global_by_event_name WHERE EVENT_NAME = 'statement/sql/change_replication_source'")
+		must(t, err)
+		must(t, s.Delete(ctx, 0))
+		must(t, s.WaitReady(ctx))
+		after, err := s.Query(ctx, 1, "SELECT COUNT_STAR FROM performance_schema.events_statements_summary_global_by_event_name WHERE EVENT_NAME = 'statement/sql/change_replication_source'")
+		must(t, err)
+		if before[0][0] != after[0][0] {
+			t.Errorf("the channel was configured anew: %v, then %v times", before, after)
+		}
+	})
+
+	t.Run("mysqld is killed: it comes back in its role", func(t *testing.T) {
+		for ordinal := range 2 {
+			for !s.Kill9(ordinal, localset.Mysqld) {
+				must(t, ctx.Err())
+			}
+			waitStatus(ctx, t, s, ordinal, "mysqld to be missed", func(st localset.Status) bool { return !st.Ready })
+			must(t, s.WaitReady(ctx))
+		}
+		must(t, s.Exec(ctx, 0, "INSERT INTO shop.t VALUES (2)"))
+		mustBeEqual(ctx, t, s)
+	})
+
+	t.Run("a source whose volume is gone does not start empty", func(t *testing.T) {
+		before, err := s.GTIDExecuted(ctx, 1)
+		must(t, err)
+		must(t, s.DeleteVolume(ctx, 0))
+		waitFor(ctx, t, "exit code 80", func() bool { return slices.Contains(s.ExitCodes(0, localset.Init), 80) })
+		if log := s.LogTail(0, localset.Init, 100); !strings.Contains(log, "siblings_have_data") || !strings.Contains(log, "mysql-1 has data") {
+			t.Errorf("the refusal does not say why: %s", log)
+		}
+		if left, err := filepath.Glob(filepath.Join(s.Pod(0).Volume, "gen", "*")); err != nil || len(left) > 0 {
+			t.Errorf("the refusal left %v (%v)", left, err)
+		}
+		after, err := s.GTIDExecuted(ctx, 1)
+		must(t, err)
+		if !after.Equal(before) {
+			t.Errorf("the replica executed %v", after.Subtract(before))
+		}
+		must(t, s.Exec(ctx, 1, "SELECT * FROM shop.t"))
+	})
+}
+
+// TestInterruptedFirstInitialisation: the image's first initialisation is killed; what serves in the end is whole.
+func TestInterruptedFirstInitialisation(t *testing.T) {
+	t.Parallel()
+	ctx := withDeadline(t, 4*time.Minute)
+	s := localset.ForTest(t, localset.Options{Replicas: 1, Database: "shop"})
+	waitFor(ctx, t, "the data directory to be half there", func() bool {
+		_, err := os.Stat(filepath.Join(s.Pod(0).Volume, "current", "mysql"))
+		return err == nil
+	})
+	for !s.Kill9(0, localset.Mysqld) {
+		must(t, ctx.Err())
+	}
+	must(t, s.WaitReady(ctx))
+	must(t, s.Exec(ctx, 0, "CREATE TABLE shop.t (id INT PRIMARY KEY)")) // as root, with its password, in its database
+	kept, err := filepath.Glob(filepath.Join(s.Pod(0).Volume, "quarantine", "*-interrupted_first_start", "reason.json"))
+	if err != nil || len(kept) == 0 {
+		t.Errorf("nothing in quarantine (%v)", err)
+	}
+}

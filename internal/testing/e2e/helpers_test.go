@@ -1,0 +1,109 @@
+package e2e
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"time"
+
+	"ordinal/internal/testing/load"
+	"ordinal/internal/testing/localset"
+)
+
+// withDeadline bounds a test: what takes longer hangs.
+func withDeadline(t *testing.T, d time.Duration) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), d)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// startLoad prepares and runs a load on the source until the returned function is called, which also checks that nothing of it
+// was lost there.
+func startLoad(ctx context.Context, t *testing.T, s *localset.Set, o load.Options) (l *load.Load, stop func()) {
+	t.Helper()
+	o.Endpoint = s.RootEndpoint(0)
+	l = load.New(o)
+	must(t, l.Prepare(ctx))
+	running, cancel := context.WithCancel(ctx)
+	done := make(chan error, 1)
+	go func() { done <- l.Run(running) }()
+	return l, func() {
+		t.Helper()
+		cancel()
+		<-done
+		db, err := s.DB(0)
+		must(t, err)
+		must(t, l.CheckNothingLost(ctx, db))
+	}
+}
+
+// mustBeEqual waits until all replicas have everything and compares every table of every pod.
+func mustBeEqual(ctx context.Context, t *testing.T, s *localset.Set) {
+	t.Helper()
+	must(t, s.WaitReady(ctx))
+	must(t, s.WaitConverged(ctx))
+	tables, err := s.CompareTables(ctx)
+	must(t, err)
+	t.Logf("%d tables are equal on %d pods", tables, s.Replicas())
+}
+
+// waitStatus waits until a pod says something.
+func waitStatus(ctx context.Context, t *testing.T, s *localset.Set, ordinal int, what string, ok func(localset.Status) bool) localset.Status {
+	t.Helper()
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	var last localset.Status
+	for {
+		if st, err := s.Status(ctx, ordinal); err == nil {
+			if last = st; ok(st) {
+				return st
+			}
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			t.Fatalf("pod %d: waiting for %s: last status %+v", ordinal, what, last)
+		}
+	}
+}
+
+// mustRejectWrites tries to write to a replica as root.
+func mustRejectWrites(ctx context.Context, t *testing.T, s *localset.Set, ordinal int) {
+	t.Helper()
+	err := s.Exec(ctx, ordinal, "CREATE DATABASE e2e_must_not_be")
+	if err == nil || !strings.Contains(err.Error(), "read-only") {
+		t.Fatalf("pod %d took a write: %v", ordinal, err)
+	}
+}
+
+// waitFor waits until ok.
+func waitFor(ctx context.Context, t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for !ok() {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			t.Fatalf("waiting for %s", what)
+		}
+	}
+}
+
+// mustNeverHaveStartedHalf looks for what mysqld says when it is started on an unfinished copy (MY-012930).
+func mustNeverHaveStartedHalf(t *testing.T, s *localset.Set, pods int) {
+	t.Helper()
+	for ordinal := range pods {
+		if log := s.LogTail(ordinal, localset.Mysqld, 1<<20); strings.Contains(log, "Incomplete cloned data") {
+			t.Errorf("pod %d: mysqld was started on an unfinished copy", ordinal)
+		}
+	}
+}
