@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"slices"
 	"time"
 
 	"go.uber.org/zap"
@@ -95,7 +96,8 @@ type runner struct {
 	surplus    surplus
 	tables     *int
 	tablesAt   time.Time
-	lastState  State
+	lastState  State    // what was logged last
+	lastWhy    []Reason // and why
 }
 
 // connect prepares the ways to the pod's own server; none is used yet.
@@ -278,9 +280,9 @@ func (r *runner) report(v view, d verdict) {
 	if ready.Reason != nil {
 		reasons = append(reasons, *ready.Reason)
 	}
-	if r.lastState != d.State {
+	if r.lastState != d.State || !sameCodes(r.lastWhy, reasons) {
 		r.log.Info("state", zap.String("state", string(d.State)), zap.String("before", string(r.lastState)), zap.Stringers("reasons", reasons))
-		r.lastState = d.State
+		r.lastState, r.lastWhy = d.State, reasons
 	}
 	facts := v.Mysqld.Facts
 	r.board.Update(func(s *Status) {
@@ -297,6 +299,11 @@ func (r *runner) report(v view, d verdict) {
 			s.GTIDExecuted, s.GTIDPurged = facts.GTIDExecuted.String(), facts.GTIDPurged.String()
 		}
 	})
+}
+
+// sameCodes compares reasons without their words, which may have numbers in them that change all the time.
+func sameCodes(a, b []Reason) bool {
+	return slices.EqualFunc(a, b, func(x, y Reason) bool { return x.Code == y.Code })
 }
 
 // hasData answers the siblings' question. What is not known is never said to be no.

@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -249,38 +250,70 @@ func TestStatusFields(t *testing.T) {
 }
 
 func TestReasonCodesAreDocumented(t *testing.T) {
-	source, err := os.ReadFile("reasons.go")
-	if err != nil {
-		t.Fatal(err)
+	declared := map[Code]string{} // names of the constants
+	for _, m := range regexp.MustCompile(`(Code\w+)\s+Code\s+=\s+"([a-z0-9_]+)"`).FindAllStringSubmatch(readSource(t, "reasons.go"), -1) {
+		declared[Code(m[2])] = m[1]
 	}
-	declared := map[Code]bool{}
-	for _, m := range regexp.MustCompile(`Code\s+=\s+"([a-z0-9_]+)"`).FindAllStringSubmatch(string(source), -1) {
-		declared[Code(m[1])] = true
-	}
-	var doc strings.Builder
-	doc.WriteString(reasonCodesIntro)
+	var reported, reserved strings.Builder
+	used := sourceOfPackage(t, "reasons.go")
 	seen := map[Code]bool{}
 	for _, c := range Codes() {
-		if !declared[c.Code] || seen[c.Code] {
+		name, ok := declared[c.Code]
+		if !ok || seen[c.Code] {
 			t.Errorf("code %q is listed twice or not declared", c.Code)
 		}
 		seen[c.Code] = true
-		fmt.Fprintf(&doc, "| `%s` | %s | %s |\n", c.Code, c.Meaning, c.Remedy)
+		table := &reported
+		if !regexp.MustCompile(`\b` + name + `\b`).MatchString(used) {
+			table = &reserved
+		}
+		fmt.Fprintf(table, "| `%s` | %s | %s |\n", c.Code, c.Meaning, c.Remedy)
 	}
 	for c := range declared {
 		if !seen[c] {
 			t.Errorf("code %q has no explanation in Codes()", c)
 		}
 	}
+	for _, m := range regexp.MustCompile(`Reason\w+\s+=\s+"([a-z0-9_]+)"`).FindAllStringSubmatch(readSource(t, "../clone/handler.go"), -1) {
+		if !strings.Contains(donorCodes, "`"+m[1]+"`") {
+			t.Errorf("the donor's answer %q is not explained", m[1])
+		}
+	}
+	doc := reasonCodesIntro + reported.String() + donorCodes + reservedIntro + reserved.String()
 	const path = "../docs/reason-codes.md"
 	if *update {
-		if err := os.WriteFile(path, []byte(doc.String()), 0o644); err != nil {
+		if err := os.WriteFile(path, []byte(doc), 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if got, err := os.ReadFile(path); err != nil || string(got) != doc.String() {
+	if got, err := os.ReadFile(path); err != nil || string(got) != doc {
 		t.Errorf("%s is not what Codes() says (%v): run go generate ./agent", path, err)
 	}
+}
+
+func readSource(t *testing.T, path string) string {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+// sourceOfPackage is the product code of this package but for one file.
+func sourceOfPackage(t *testing.T, except string) string {
+	t.Helper()
+	names, err := filepath.Glob("*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all strings.Builder
+	for _, name := range names {
+		if name != except && !strings.HasSuffix(name, "_test.go") {
+			all.WriteString(readSource(t, name))
+		}
+	}
+	return all.String()
 }
 
 const reasonCodesIntro = `# Reason codes
@@ -289,6 +322,31 @@ Why a pod is not ready, or what somebody should look at: ` + "`reasons[].code` i
 Codes are stable and only ever added; the messages beside them are for people and may change.
 
 <!-- Written by go generate ./agent from agent/reasons.go. -->
+
+| Code | What it means | What to do |
+|---|---|---|
+`
+
+const donorCodes = `
+## Answers of a donor
+
+What a donor says to a pod that asks for a copy: ` + "`reason`" + ` in the data plane's answers, and in parentheses in the message of ` + "`donor_not_ready`" + `.
+Beside these it is the donor's state, such as ` + "`catching_up`" + `.
+
+| Code | What it means | What to do |
+|---|---|---|
+| ` + "`donor_busy`" + ` | It serves another recipient, or its server is busy with another clone. | Nothing: it ends by itself. |
+| ` + "`donor_failed`" + ` | Its mysqld did not answer, or refused. | Nothing, if it passes. Otherwise read the message and the donor's log. |
+| ` + "`clone_plugin_inactive`" + ` | Its mysqld runs without the clone plugin. | Remove what overrides ` + "`plugin_load_add`" + ` in ` + "`zz-ordinal.cnf`" + `, restart mysqld. |
+| ` + "`unsupported_content`" + ` | It has what a clone cannot carry; the message names it. | Move it into plain InnoDB tablespaces or drop it. |
+| ` + "`no_such_session`" + ` | The copy has been given up meanwhile. | Nothing: the recipient starts over. |
+| ` + "`bad_request`" + ` | The request makes no sense to this version. | Run the same version of the agent everywhere. |
+`
+
+const reservedIntro = `
+## Reserved
+
+No pod reports these yet: what they mean ends the agent, with a line on standard error and an [exit code](exit-codes.md), or shows under another code.
 
 | Code | What it means | What to do |
 |---|---|---|

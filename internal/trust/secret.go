@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"strings"
 )
@@ -43,9 +44,12 @@ func (e *SecretError) Error() string {
 
 func (e *SecretError) Unwrap() error { return e.Err }
 
-// Hint returns the command that makes a good secret.
+// Hint returns the command that makes a good secret, or how to let this process read one that is there.
 func (e *SecretError) Hint() string {
 	path := e.Path
+	if errors.Is(e.Err, fs.ErrPermission) {
+		return fmt.Sprintf("let uid %d read it: securityContext.fsGroup in Kubernetes, or `chown %d` and `chmod 0400`", os.Getuid(), os.Getuid())
+	}
 	if path == "" {
 		path = "FILE"
 	} else if strings.ContainsFunc(path, func(r rune) bool {

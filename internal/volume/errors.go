@@ -9,6 +9,8 @@ import (
 )
 
 var (
+	// ErrNoVolume means that there is no directory at the path given.
+	ErrNoVolume = errors.New("no volume")
 	// ErrLocked means that another process holds the volume.
 	ErrLocked = errors.New("the volume is in use by another agent")
 	// ErrNotWritable means that this process may not change the volume.

@@ -27,7 +27,7 @@ type Volume struct {
 
 // Open locks the volume at path, an existing directory, until [Volume.Close] or the end of the process, and makes its
 // agent/ directory if need be. It changes nothing else; [Inspect] needs neither lock nor write access.
-// Errors: [ErrLocked], [ErrNotWritable], [ErrForeign] if there is an agent/ directory that is not ours, [ErrDamaged].
+// Errors: [ErrNoVolume], [ErrLocked], [ErrNotWritable], [ErrForeign] if there is an agent/ directory that is not ours, [ErrDamaged].
 func Open(path string) (*Volume, error) {
 	path, err := filepath.Abs(path)
 	if err != nil {
@@ -50,13 +50,17 @@ func Open(path string) (*Volume, error) {
 
 func openRoot(path string) (*os.Root, error) {
 	root, err := os.OpenRoot(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, &refusal{fs.ErrNotExist, "no volume at " + path, "mount it, or create the directory for the uid that the agent runs as"}
+	if err == nil {
+		return root, nil
 	}
-	if err != nil {
-		return nil, fmt.Errorf("open volume: %w", notWritable(path, err))
+	info, statErr := os.Stat(path) // os.OpenRoot says in words only that it is no directory
+	switch {
+	case errors.Is(statErr, fs.ErrNotExist):
+		return nil, &refusal{ErrNoVolume, path + " does not exist", "mount it, or create the directory for the uid that the agent runs as"}
+	case statErr == nil && !info.IsDir():
+		return nil, &refusal{ErrNoVolume, path + " is not a directory", "mount the volume there, or name another path with --volume"}
 	}
-	return root, nil
+	return nil, fmt.Errorf("open volume: %w", notWritable(path, err))
 }
 
 func (v *Volume) takeLock() error {

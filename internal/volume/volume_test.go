@@ -296,8 +296,14 @@ func TestOpen(t *testing.T) {
 	if got := tree(t, dir); got != "agent\nagent/lock\n" {
 		t.Errorf("the volume is %s", got)
 	}
-	if _, err := volume.Open(dir + "/absent"); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("Open() of nothing = %v, want fs.ErrNotExist", err)
+	if _, err := volume.Open(dir + "/absent"); !errors.Is(err, volume.ErrNoVolume) {
+		t.Errorf("Open() of nothing = %v, want ErrNoVolume", err)
+	}
+	if err := os.WriteFile(dir+"/file", nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := volume.Open(dir + "/file"); !errors.Is(err, volume.ErrNoVolume) {
+		t.Errorf("Open() of a file = %v, want ErrNoVolume", err)
 	}
 }
 

@@ -15,10 +15,28 @@ import (
 // debianSuite has MySQL; the stable suites have MariaDB only.
 const debianSuite = "sid"
 
+// debianServer is a server that Debian has, and how it is told from what merely was unpacked.
+type debianServer struct {
+	name     string // of the folder
+	title    string // for people, with the size of the download
+	packages []string
+	// check runs the unpacked server, to see that it does here. It returns its version, for people.
+	check func(ctx context.Context, root, cache string) (version string, err error)
+}
+
+var debianMySQL = debianServer{
+	name: "debian-" + debianSuite + "-" + runtime.GOARCH, title: "MySQL (about 65 MB)",
+	packages: []string{"mysql-server-core", "mysql-client-core"},
+	check: func(ctx context.Context, root, cache string) (string, error) {
+		d, err := inspect(ctx, filepath.Join(root, "usr/sbin/mysqld"), cache)
+		return "MySQL " + d.Version.String(), err
+	},
+}
+
 // debianRoot returns the folder with the unpacked packages, and makes it if it is not there. One process downloads, others wait; the
 // folder gets its name when it is complete.
-func (f Finder) debianRoot(ctx context.Context, cache string) (string, error) {
-	root := filepath.Join(cache, "debian-"+debianSuite+"-"+runtime.GOARCH)
+func (f Finder) debianRoot(ctx context.Context, cache string, server debianServer) (string, error) {
+	root := filepath.Join(cache, server.name)
 	if _, err := os.Stat(root); err == nil {
 		return root, nil
 	}
@@ -39,26 +57,26 @@ func (f Finder) debianRoot(ctx context.Context, cache string) (string, error) {
 	}
 	defer os.RemoveAll(work)
 	begin := time.Now()
-	if err := f.downloadDebian(ctx, work); err != nil {
+	if err := f.downloadDebian(ctx, work, server); err != nil {
 		return "", err
 	}
 	unpacked := filepath.Join(work, "root")
 	if err := f.unpackDebian(ctx, work, unpacked); err != nil {
 		return "", err
 	}
-	d, err := inspect(ctx, filepath.Join(unpacked, "usr/sbin/mysqld"), cache)
+	version, err := server.check(ctx, unpacked, cache)
 	if err != nil {
 		return "", err
 	}
 	if err := os.Rename(unpacked, root); err != nil {
 		return "", err
 	}
-	f.printf("mysqltest: MySQL %v is in %s (%.0f s)\n", d.Version, root, time.Since(begin).Seconds())
+	f.printf("mysqltest: %s is in %s (%.0f s)\n", version, root, time.Since(begin).Seconds())
 	return root, nil
 }
 
 // downloadDebian lets apt-get, with all its state in the folder work, fetch the packages and check their signatures.
-func (f Finder) downloadDebian(ctx context.Context, work string) error {
+func (f Finder) downloadDebian(ctx context.Context, work string, server debianServer) error {
 	for _, dir := range []string{"lists/partial", "cache/archives/partial", "sources"} {
 		if err := os.MkdirAll(filepath.Join(work, dir), 0o755); err != nil {
 			return err
@@ -67,18 +85,18 @@ func (f Finder) downloadDebian(ctx context.Context, work string) error {
 	if err := os.WriteFile(filepath.Join(work, "status"), nil, 0o644); err != nil {
 		return err
 	}
+	install := append([]string{"--yes", "--no-install-recommends", "--download-only", "install"}, server.packages...)
 	var failure error
 	for _, mirror := range debianMirrors(os.DirFS("/")) {
 		sources := filepath.Join(work, "sources", "debian.sources")
 		if err := os.WriteFile(sources, []byte(mirror.deb822(debianSuite)), 0o644); err != nil {
 			return err
 		}
-		f.printf("mysqltest: downloading MySQL (about 65 MB) from %s, once\n", mirror.uri)
+		f.printf("mysqltest: downloading %s from %s, once\n", server.title, mirror.uri)
 		if failure = aptGet(ctx, work, "update"); failure != nil {
 			continue // such as a mirror of the stable suites only
 		}
-		failure = aptGet(ctx, work, "--yes", "--no-install-recommends", "--download-only", "install", "mysql-server-core", "mysql-client-core")
-		if failure == nil {
+		if failure = aptGet(ctx, work, install...); failure == nil {
 			return nil
 		}
 	}

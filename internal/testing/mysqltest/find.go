@@ -63,7 +63,7 @@ func (f Finder) Find(ctx context.Context) (Distribution, error) {
 		}
 		f.printf("mysqltest: not using %s: %v\n", path, err)
 	}
-	root, err := f.debianRoot(ctx, cache)
+	root, err := f.debianRoot(ctx, cache, debianMySQL)
 	if err != nil {
 		return Distribution{}, fmt.Errorf("get a mysqld from debian: %w (or set %s to the path of one)", err, EnvMysqld)
 	}
