@@ -25,22 +25,11 @@ const initBeat = 2 * time.Minute
 // Errors carry an exit code and, where a human has to act, a hint. A guard's no is a *RefusedError. When ctx ends Init
 // returns its cause; everything begun is durable or removed by the next call.
 func Init(ctx context.Context, cfg Config, log *zap.Logger) error {
-	if err := cfg.Validate(); err != nil {
-		return err
-	}
-	id, err := cfg.Identity()
+	self, err := newSelf(cfg, log)
 	if err != nil {
 		return err
 	}
-	peers, err := NewPeers(id, cfg)
-	if err != nil {
-		return err
-	}
-	secret, err := trust.LoadSecret(cfg.SecretFile)
-	if err != nil {
-		return err
-	}
-	if err := preflight(id.Role(), cfg); err != nil {
+	if err := preflight(self.id.Role(), cfg); err != nil {
 		return err
 	}
 	vol, err := volume.Open(cfg.Volume)
@@ -49,20 +38,14 @@ func Init(ctx context.Context, cfg Config, log *zap.Logger) error {
 	}
 	defer vol.Close() // ends with the process in any case
 
-	i := &initialiser{
-		cfg: cfg, id: id, peers: peers, vol: vol,
-		log:   log.With(zap.String("pod", id.Pod), zap.String("role", string(id.Role()))),
-		board: NewBoard(id, PhaseInit, cfg.AgentVersion),
-		beat:  NewHeartbeat(initBeat),
-	}
+	i := &initialiser{self: self, vol: vol, board: NewBoard(self.id, PhaseInit, cfg.AgentVersion), beat: NewHeartbeat(initBeat)}
 	if done, err := i.local(ctx); done || err != nil {
 		return err
 	}
-	keys, err := secret.Derive()
-	if err != nil {
+	if i.keys, err = self.secret.Derive(); err != nil {
 		return err
 	}
-	return i.withPlanes(ctx, keys)
+	return i.withPlanes(ctx)
 }
 
 // preflight says what can be said before the volume is locked, which makes a directory in it: what is not ours stays without
@@ -86,11 +69,8 @@ func preflight(role Role, cfg Config) error {
 
 // An initialiser is one run of agent init.
 type initialiser struct {
-	cfg   Config
-	id    Identity
-	peers *Peers
+	self
 	vol   *volume.Volume
-	log   *zap.Logger
 	board *Board
 	beat  *Heartbeat
 	keys  *trust.Keys
@@ -146,23 +126,15 @@ func (i *initialiser) change(ctx context.Context, step initStep, c *volume.Conte
 
 // configure writes mysqld's configuration: the last thing agent init does.
 func (i *initialiser) configure(hasData bool) error {
-	changed, err := configFor(i.cfg, i.id, i.peers, i.vol.DataDir(), hasData).write(i.cfg.MySQLConfigDir)
+	changed, err := i.serverConfig(i.vol.DataDir(), hasData).write(i.cfg.MySQLConfigDir)
 	if err == nil {
 		i.log.Info("ready for mysqld", zap.Bool("has_data", hasData), zap.Bool("config_changed", changed))
 	}
 	return err
 }
 
-// configFor is mysqld's configuration for this pod.
-func configFor(cfg Config, id Identity, peers *Peers, dataDir string, hasData bool) serverConfig {
-	return serverConfig{
-		ServerID: id.ServerID(cfg.ServerIDBase), ReportHost: peers.Host(id.Ordinal), DataDir: dataDir, HasData: hasData,
-	}
-}
-
 // withPlanes does the rest, answering probes and siblings meanwhile.
-func (i *initialiser) withPlanes(ctx context.Context, keys *trust.Keys) error {
-	i.keys = keys
+func (i *initialiser) withPlanes(ctx context.Context) error {
 	status, err := ListenStatus(ctx, i.cfg.StatusListen)
 	if err != nil {
 		return err
@@ -179,7 +151,7 @@ func (i *initialiser) withPlanes(ctx context.Context, keys *trust.Keys) error {
 	})
 	g.Go(func() error {
 		refuse := clone.RefuseAll(func() clone.Unfit { return *fitness(i.board.Status()) })
-		return (&DataPlane{Listener: data, TLS: keys.ServerTLS(i.id.Pod), Board: i.board, Clone: refuse}).Run(planes)
+		return (&DataPlane{Listener: data, TLS: i.keys.ServerTLS(i.id.Pod), Board: i.board, Clone: refuse}).Run(planes)
 	})
 	var failed error
 	g.Go(func() error {

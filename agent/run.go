@@ -28,22 +28,11 @@ const (
 // status plane, and on the data plane the siblings' questions and copies of the data. When ctx ends it lets go of copies
 // under way, leaves mysqld as it is and returns nil. An error means that it could not begin, or lost a listener or the volume.
 func Run(ctx context.Context, cfg Config, log *zap.Logger) error {
-	if err := cfg.Validate(); err != nil {
-		return err
-	}
-	id, err := cfg.Identity()
+	self, err := newSelf(cfg, log)
 	if err != nil {
 		return err
 	}
-	peers, err := NewPeers(id, cfg)
-	if err != nil {
-		return err
-	}
-	secret, err := trust.LoadSecret(cfg.SecretFile)
-	if err != nil {
-		return err
-	}
-	keys, err := secret.Derive()
+	keys, err := self.secret.Derive()
 	if err != nil {
 		return err
 	}
@@ -54,11 +43,10 @@ func Run(ctx context.Context, cfg Config, log *zap.Logger) error {
 	defer vol.Close() // ends with the process in any case
 
 	r := &runner{
-		cfg: cfg, id: id, peers: peers, vol: vol, keys: keys, now: time.Now,
-		log:       log.With(zap.String("pod", id.Pod), zap.String("role", string(id.Role()))),
-		board:     NewBoard(id, PhaseRun, cfg.AgentVersion),
+		self: self, vol: vol, keys: keys, now: time.Now,
+		board:     NewBoard(self.id, PhaseRun, cfg.AgentVersion),
 		beat:      NewHeartbeat(loopBeat),
-		client:    &PeerClient{Peers: peers, TLS: keys},
+		client:    &PeerClient{Peers: self.peers, TLS: keys},
 		readiness: Readiness{MaxLag: cfg.MaxLag},
 	}
 	if err := r.connect(); err != nil {
@@ -68,14 +56,11 @@ func Run(ctx context.Context, cfg Config, log *zap.Logger) error {
 	return r.serve(ctx)
 }
 
-// A runner is one run of agent run. The fields below the line belong to the loop's goroutine.
+// A runner is one run of agent run. The last group of fields belongs to the loop's goroutine.
 type runner struct {
-	cfg    Config
-	id     Identity
-	peers  *Peers
+	self
 	vol    *volume.Volume
 	keys   *trust.Keys
-	log    *zap.Logger
 	board  *Board
 	beat   *Heartbeat
 	client *PeerClient
@@ -124,7 +109,7 @@ func (r *runner) connect() error {
 }
 
 // config is mysqld's configuration once the volume's data is complete.
-func (r *runner) config() serverConfig { return configFor(r.cfg, r.id, r.peers, r.vol.DataDir(), true) }
+func (r *runner) config() serverConfig { return r.serverConfig(r.vol.DataDir(), true) }
 
 // disconnect closes what connect opened. Nothing is under way any more.
 func (r *runner) disconnect() {

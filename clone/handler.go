@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"strconv"
+	"sync"
 	"time"
 
 	"ordinal/stream"
@@ -124,8 +125,11 @@ func (d *Donor) serveStream(w http.ResponseWriter, r *http.Request, s *session) 
 	}
 	w.Header().Set("Content-Type", "application/vnd.ordinal.stream")
 	w.Header().Set("Cache-Control", "no-store")
+	w.Header().Set("Connection", "close") // its write deadline is of no use to another request
 	d.event(s, "began", nil)
-	err := d.relay(r.Context(), s, &deadlineWriter{w: w, control: http.NewResponseController(w)})
+	out := &deadlineWriter{w: w, control: http.NewResponseController(w)}
+	defer context.AfterFunc(s.ctx, out.hurry)()
+	err := d.relay(r.Context(), s, out)
 	d.release(s, err)
 	if err != nil {
 		d.event(s, "failed", err)
@@ -195,18 +199,41 @@ func refuse(w http.ResponseWriter, status int, why refusal) {
 type deadlineWriter struct {
 	w       io.Writer
 	control *http.ResponseController
-	until   time.Time
+
+	mu    sync.Mutex
+	until time.Time
+	final bool // the deadline moves no more
 }
 
-// Write moves the deadline ahead of the write; not at every one, because that costs a timer each.
+// lastWords is how long an ended session may take to tell its recipient why.
+const lastWords = time.Second
+
+// Write moves the deadline ahead of the write.
 func (d *deadlineWriter) Write(p []byte) (int, error) {
-	if now := time.Now(); d.until.Sub(now) < writeStall-time.Second {
-		d.until = now.Add(writeStall)
-		if err := d.control.SetWriteDeadline(d.until); err != nil {
-			return 0, fmt.Errorf("set write deadline: %w", err)
-		}
+	if err := d.extend(); err != nil {
+		return 0, fmt.Errorf("set write deadline: %w", err)
 	}
 	return d.w.Write(p)
+}
+
+// extend moves the deadline; not at every write, because that costs a timer each.
+func (d *deadlineWriter) extend() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	now := time.Now()
+	if d.final || d.until.Sub(now) >= writeStall-time.Second {
+		return nil
+	}
+	d.until = now.Add(writeStall)
+	return d.control.SetWriteDeadline(d.until)
+}
+
+// hurry ends a write that a recipient does not take: the session is over.
+func (d *deadlineWriter) hurry() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.final = true
+	_ = d.control.SetWriteDeadline(time.Now().Add(lastWords)) // the connection may be gone
 }
 
 // FlushError sends what is buffered. The stream's Writer calls it after every frame that somebody waits for.
