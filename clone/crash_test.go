@@ -14,6 +14,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -31,6 +32,7 @@ const (
 
 // drive is the recipient's process. It takes its certificate from the test, because to derive one takes long.
 func drive() int {
+	runtime.LockOSThread() // strace counts calls by thread: all that are not writes and syncs of content are made by this one
 	config, err := driverTLS()
 	if err == nil {
 		r := &Recipient{TLS: func(string) *tls.Config { return config }}
