@@ -116,8 +116,11 @@ func (r *runner) startOver(ctx context.Context, v view) error {
 	}
 	r.log.Warn("the first initialisation was interrupted: put aside, it starts over", zap.String("quarantine", where))
 	r.idleSince = time.Time{}
-	if v.Mysqld.Bare {
+	switch {
+	case v.Mysqld.Bare:
 		return r.bare.Shutdown(ctx)
+	case v.Mysqld.CutShort && r.root != nil:
+		return r.root.Shutdown(ctx)
 	}
 	return nil
 }

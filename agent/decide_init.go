@@ -47,6 +47,12 @@ func decideVolume(role Role, c *volume.Content, adopt bool) (initStep, error) {
 	case volume.UnderWay:
 		return stepDiscard, nil
 	case volume.NeverCompleted:
+		if n := startsOver(c); n >= maxStartsOver {
+			return 0, &RefusedError{
+				Reason: NewReason(CodeInterruptedFirstStart, "the image's first initialisation was cut short again, after it was put aside %d times", n),
+				Remedy: "see in mysqld's log what ends it, a script in /docker-entrypoint-initdb.d perhaps, then empty quarantine/ on the volume",
+			}
+		}
 		return stepStartOver, nil
 	case volume.Foreign:
 		return decideForeign(c, adopt)
@@ -62,6 +68,16 @@ func decideVolume(role Role, c *volume.Content, adopt bool) (initStep, error) {
 		return stepAsk, nil
 	}
 	return 0, fmt.Errorf("decide what to do with a volume that is %v: this agent does not know how", c.Kind)
+}
+
+// startsOver counts the first initialisations in quarantine.
+func startsOver(c *volume.Content) (n int) {
+	for _, name := range c.Quarantined {
+		if strings.Contains(name, string(CodeInterruptedFirstStart)) {
+			n++
+		}
+	}
+	return n
 }
 
 func decideForeign(c *volume.Content, adopt bool) (initStep, error) {

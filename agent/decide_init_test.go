@@ -2,6 +2,7 @@ package agent
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 
@@ -26,6 +27,7 @@ func TestDecideVolume(t *testing.T) {
 		{"change interrupted", volume.Content{Kind: volume.ChangeUnderWay}, false, stepResume, stepResume, false},
 		{"clone under way", volume.Content{Kind: volume.UnderWay}, false, stepDiscard, stepDiscard, false},
 		{"first initialisation interrupted", volume.Content{Kind: volume.NeverCompleted}, false, stepStartOver, stepStartOver, false},
+		{"first initialisation interrupted again and again", volume.Content{Kind: volume.NeverCompleted, Quarantined: slices.Repeat([]string{"20261121T000000Z-interrupted_first_start"}, maxStartsOver)}, false, 0, 0, true},
 		{"first initialisation prepared", volume.Content{Kind: volume.Prepared}, false, stepAsk, stepDiscard, false},
 		{"empty", volume.Content{Kind: volume.Empty}, false, stepAsk, stepClone, false},
 		{"empty, nothing to adopt", volume.Content{Kind: volume.Empty}, true, stepAsk, stepClone, false},

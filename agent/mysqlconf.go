@@ -19,6 +19,9 @@ import (
 // configFile is the name of mysqld's configuration in its directory of *.cnf: the last to be read, so that it wins.
 const configFile = "zz-ordinal.cnf"
 
+// binlogName is the base name of the server's binlogs.
+const binlogName = "binlog"
+
 // defaultPageSize is innodb_page_size where nothing else is configured, in bytes. See refman/8.4 sysvar_innodb_page_size.
 const defaultPageSize = 16 << 10
 
@@ -42,7 +45,7 @@ func (c serverConfig) render() []byte {
 	line("report_host = %s", c.ReportHost)
 	line("gtid_mode = ON")
 	line("enforce_gtid_consistency = ON")
-	line("log_bin = binlog")
+	line("log_bin = %s", binlogName)
 	line("relay_log = relay")
 	line("relay_log_recovery = ON")
 	line("plugin_load_add = mysql_clone.so")

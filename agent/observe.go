@@ -28,7 +28,7 @@ func (r *runner) observe(ctx context.Context) (view, error) {
 	if err != nil {
 		return view{}, err
 	}
-	v := view{Role: r.id.Role(), Volume: content.Kind, Generation: content.Generation, MayStart: !r.now().Before(r.startAfter)}
+	v := view{Role: r.id.Role(), Volume: content.Kind, Generation: content.Generation, StartsOver: startsOver(content), MayStart: !r.now().Before(r.startAfter)}
 	if v.Volume == volume.Complete {
 		if v.ConfigGood, err = r.config().isWritten(r.cfg.MySQLConfigDir); err != nil {
 			return view{}, err
@@ -95,7 +95,30 @@ func (r *runner) observeMysqld(ctx context.Context, v *view) (*mysqlx.DB, error)
 		return nil, nil
 	}
 	m.Reach, m.Facts = mysqldUp, facts
+	if v.Volume != volume.Complete {
+		if err := r.observeFirst(v); err != nil {
+			m.Reach, m.Why = mysqldFailing, err.Error()
+			return nil, nil
+		}
+	}
 	return db, nil
+}
+
+// observeFirst looks at what a server that runs before the volume is complete has behind it.
+func (r *runner) observeFirst(v *view) error {
+	if v.Volume != volume.NeverCompleted {
+		v.Mysqld.Elsewhere = true // a data directory that has not been begun has no server
+		return nil
+	}
+	used, err := r.vol.InUse(v.Generation)
+	if err != nil {
+		return err
+	}
+	v.Mysqld.Elsewhere = !used
+	// The image's entry point shuts its temporary server down after the last of its steps, and not before.
+	inOrder, err := mysqlx.ShutDownInOrder(r.vol.DataDir(), binlogName)
+	v.Mysqld.CutShort = !inOrder
+	return err
 }
 
 // asRoot looks with root's account where the agent's is not there (yet). Root's password is needed for the first accounts

@@ -120,6 +120,15 @@ func (r *runner) disconnect() {
 	}
 }
 
+// closeIdle leaves the server without connections of ours between two turns: one that shuts down waits 2 s for those it has.
+func (r *runner) closeIdle() {
+	for _, db := range []*mysqlx.DB{r.db, r.root, r.bare} {
+		if db != nil {
+			db.CloseIdle()
+		}
+	}
+}
+
 // serve runs the planes, the donor and the loop.
 func (r *runner) serve(ctx context.Context) error {
 	status, err := ListenStatus(ctx, r.cfg.StatusListen)
@@ -208,6 +217,7 @@ func (r *runner) loop(ctx context.Context) error {
 		}
 		r.beat.Beat()
 		acted, err := r.turn(ctx)
+		r.closeIdle()
 		if err != nil {
 			return err
 		}
@@ -244,11 +254,11 @@ func (r *runner) turn(ctx context.Context) (acted bool, err error) {
 			r.log.Warn("could not "+string(d.Do), zap.Error(err))
 		default:
 			r.log.Info(string(d.Do), zap.Stringers("reasons", d.Reasons))
-			acted = true
+			return true, nil // what was seen is no longer so: the next turn reports
 		}
 	}
 	r.report(v, d)
-	return acted, nil
+	return false, nil
 }
 
 // report puts what was seen and concluded on the board.

@@ -11,6 +11,7 @@ type view struct {
 
 	Volume     volume.Kind
 	Generation int
+	StartsOver int  // how often a first initialisation was put aside so far
 	ConfigGood bool // mysqld's configuration is what it has to be for this volume
 
 	Mysqld mysqldView
@@ -37,6 +38,8 @@ type mysqldView struct {
 	Facts      mysqlx.Facts
 	AsRoot     bool // the agent's account is not there: seen with root's
 	Bare       bool // root is let in without its password, though it has one: the first initialisation was cut short
+	Elsewhere  bool // it has another data directory open than this volume's unfinished one
+	CutShort   bool // a server of the first initialisation was killed: steps of it are missing
 	Abandoned  bool // no server has had the data directory open for a while
 	UserTables *int
 }
@@ -105,12 +108,14 @@ func decideUnfinished(v view) verdict {
 	case v.Volume != volume.Prepared && v.Volume != volume.NeverCompleted:
 		d.State = StateWaitingForMysqld
 		return d.because(CodeMysqldNotAnswering, "the volume is %v: agent init has to run before mysqld and this agent", v.Volume)
+	case v.Mysqld.Elsewhere:
+		return d.because(CodeMysqldInitialising, "waiting for the end of a server that runs on data that was put aside")
 	case v.Mysqld.Bare:
-		d.Do = actStartOver
-		return d.because(CodeInterruptedFirstStart, "root is let in without a password: the first initialisation was cut short")
+		return d.startOver(v, "root is let in without a password: the first initialisation was cut short")
+	case v.Mysqld.CutShort:
+		return d.startOver(v, "a server of the first initialisation did not shut down in order: steps are missing")
 	case v.Mysqld.Abandoned && v.Volume == volume.NeverCompleted:
-		d.Do = actStartOver
-		return d.because(CodeInterruptedFirstStart, "nobody goes on with the first initialisation")
+		return d.startOver(v, "nobody goes on with the first initialisation")
 	case v.Mysqld.Reach == mysqldUp:
 		d.Do = actFinishFirst
 		return d.because(CodeMysqldInitialising, "the first initialisation has ended; creating the accounts")
@@ -122,6 +127,19 @@ func decideUnfinished(v view) verdict {
 		return d.because(CodeMysqldError, "%s", v.Mysqld.Why)
 	}
 	return d.because(CodeMysqldInitialising, "the image's first initialisation is under way")
+}
+
+// maxStartsOver bounds how often a first initialisation is put aside and begun again. Each one stays in quarantine, and one
+// that fails for ever, because of a script of the user's, must not fill the volume.
+const maxStartsOver = 10
+
+func (d verdict) startOver(v view, why string) verdict {
+	if v.StartsOver >= maxStartsOver {
+		return d.because(CodeInterruptedFirstStart, "%s. It was put aside %d times already and stays as it is: see in mysqld's log what ends it, "+
+			"then empty quarantine/ on the volume", why, v.StartsOver)
+	}
+	d.Do = actStartOver
+	return d.because(CodeInterruptedFirstStart, "%s", why)
 }
 
 // decideMysqld is about a server that cannot be asked, whatever the role.

@@ -156,10 +156,19 @@ func Open(e Endpoint) (*DB, error) {
 	db := sql.OpenDB(c)
 	// An agent must never be what exhausts max_connections, and a session left idle must not outlive a change of passwords for long.
 	db.SetMaxOpenConns(4)
-	db.SetMaxIdleConns(2)
+	db.SetMaxIdleConns(maxIdle)
 	db.SetConnMaxIdleTime(time.Minute)
 	db.SetConnMaxLifetime(10 * time.Minute)
 	return &DB{db: db, endpoint: e}, nil
+}
+
+// maxIdle is how many connections are kept for the next use.
+const maxIdle = 2
+
+// CloseIdle ends the connections that nobody uses at the moment. Later calls make new ones.
+func (db *DB) CloseIdle() {
+	db.db.SetMaxIdleConns(-1)
+	db.db.SetMaxIdleConns(maxIdle)
 }
 
 // Close ends all connections. Methods called after it fail.

@@ -152,7 +152,7 @@ func look(root *os.Root) (*Content, error) {
 		case currentLink:
 			c.Current, err = readCurrent(root)
 		default:
-			if !ignored(name) {
+			if !ignored(name) && !isSocket(name) {
 				c.Foreign = append(c.Foreign, name)
 			}
 		}
@@ -166,6 +166,14 @@ func look(root *os.Root) (*Content, error) {
 
 // ignored reports whether an entry of the root is neither ours nor data. mysqld too skips dot entries and lost+found.
 func ignored(name string) bool { return name == "lost+found" || strings.HasPrefix(name, ".") }
+
+// isSocket reports whether an entry of the root is named like the server's socket or its lock file: the official image's entry point
+// makes a link mysql.sock in the volume's root at every start. It is not looked into, and no data has such a name, in which
+// mysqld would write the dot as @002e.
+func isSocket(name string) bool {
+	name = strings.TrimSuffix(name, ".lock")
+	return name == "mysql.sock" || name == "mysqlx.sock"
+}
 
 func (c *Content) lookAgent(root *os.Root) error {
 	if err := checkLayoutDir(root, agentDir); err != nil {

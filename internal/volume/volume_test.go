@@ -71,6 +71,7 @@ func TestInspect(t *testing.T) {
 			touch(t, dir, "lost+found/x", ".snapshot/", "gen/", "quarantine/")
 		}, volume.Empty, 0},
 		"a data directory":             {func(t *testing.T, _ *volume.Volume, dir string) { touch(t, dir, old...) }, volume.Foreign, 0},
+		"a socket of the image":        {func(t *testing.T, _ *volume.Volume, dir string) { touch(t, dir, "mysql.sock", "mysqlx.sock.lock") }, volume.Empty, 0},
 		"a file":                       {func(t *testing.T, _ *volume.Volume, dir string) { touch(t, dir, "notes.txt") }, volume.Foreign, 0},
 		"a strange name in gen":        {func(t *testing.T, _ *volume.Volume, dir string) { touch(t, dir, "gen/1/") }, volume.Foreign, 0},
 		"a clone begun":                {func(t *testing.T, v *volume.Volume, _ string) { begin(t, v) }, volume.UnderWay, 1},

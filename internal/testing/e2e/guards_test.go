@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -88,24 +87,4 @@ func TestGuards(t *testing.T) {
 		}
 		must(t, s.Exec(ctx, 1, "SELECT * FROM shop.t"))
 	})
-}
-
-// TestInterruptedFirstInitialisation: the image's first initialisation is killed; what serves in the end is whole.
-func TestInterruptedFirstInitialisation(t *testing.T) {
-	t.Parallel()
-	ctx := withDeadline(t, 4*time.Minute)
-	s := localset.ForTest(t, localset.Options{Replicas: 1, Database: "shop"})
-	waitFor(ctx, t, "the data directory to be half there", func() bool {
-		_, err := os.Stat(filepath.Join(s.Pod(0).Volume, "current", "mysql"))
-		return err == nil
-	})
-	for !s.Kill9(0, localset.Mysqld) {
-		must(t, ctx.Err())
-	}
-	must(t, s.WaitReady(ctx))
-	must(t, s.Exec(ctx, 0, "CREATE TABLE shop.t (id INT PRIMARY KEY)")) // as root, with its password, in its database
-	kept, err := filepath.Glob(filepath.Join(s.Pod(0).Volume, "quarantine", "*-interrupted_first_start", "reason.json"))
-	if err != nil || len(kept) == 0 {
-		t.Errorf("nothing in quarantine (%v)", err)
-	}
 }

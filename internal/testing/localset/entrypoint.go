@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -21,6 +22,9 @@ import (
 func (l *life) mysqldAttempt(ctx context.Context, c *container) (code int, err error) {
 	dataDir, err := l.dataDir(ctx, c)
 	if err != nil {
+		return 1, err
+	}
+	if err := l.linkSocket(); err != nil {
 		return 1, err
 	}
 	if info, err := os.Stat(filepath.Join(dataDir, "mysql")); err != nil || !info.IsDir() {
@@ -67,6 +71,15 @@ func (l *life) dataDir(ctx context.Context, c *container) (string, error) {
 		}
 	}
 	return "", errors.New("mysqld --verbose --help names no datadir")
+}
+
+// linkSocket makes the link that the image's entry point makes in the volume at every start.
+func (l *life) linkSocket() error {
+	err := os.Symlink(l.Socket, filepath.Join(l.Volume, "mysql.sock"))
+	if errors.Is(err, fs.ErrExist) {
+		return nil
+	}
+	return err
 }
 
 func (l *life) firstInitialisation(ctx context.Context, c *container, dataDir string) error {
