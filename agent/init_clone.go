@@ -146,7 +146,14 @@ func (i *initialiser) discard(ctx context.Context, generation int) error {
 
 // wants says what a copy has to fit.
 func (i *initialiser) wants() clone.Wants {
+	workers := i.cfg.CloneWorkers
+	switch {
+	case workers < 0:
+		workers = 0 // the donor knows its own CPUs
+	case workers == 0:
+		workers = clone.NoWorkers
+	}
 	return clone.Wants{
-		Workers: max(i.cfg.CloneWorkers, 0), PageSize: configuredPageSize(i.cfg.MySQLConfigDir), ServerVersion: i.cfg.MySQLVersion,
+		Workers: workers, PageSize: configuredPageSize(i.cfg.MySQLConfigDir), ServerVersion: i.cfg.MySQLVersion,
 	}
 }

@@ -82,9 +82,9 @@ type verdict struct {
 	Serving bool // in its role, as far as readiness is concerned
 }
 
-func (v verdict) because(code Code, format string, args ...any) verdict {
-	v.Reasons = append(v.Reasons, NewReason(code, format, args...))
-	return v
+func (d verdict) because(code Code, format string, args ...any) verdict {
+	d.Reasons = append(d.Reasons, NewReason(code, format, args...))
+	return d
 }
 
 // decide is the whole judgement of a turn; it looks at nothing but v.

@@ -255,7 +255,11 @@ func (d *Directory) Data(h stream.DataHeader, data []byte) error {
 	if err != nil {
 		return err
 	}
-	if err := f.write(out.File, h, data); err != nil {
+	done, err := d.writeDirect(f, out, h, data)
+	if err == nil && !done {
+		err = f.write(out.File, h, data)
+	}
+	if err != nil {
 		return errors.Join(fmt.Errorf("write %s: %w", f.path, err), d.open.release(out))
 	}
 	if err := d.open.release(out); err != nil {

@@ -205,8 +205,8 @@ func (d *Donor) open(s *session, workers int) error {
 		return err
 	}
 	opts := protocol.Options{Workers: d.cfg.Workers, StallTimeout: 0}
-	if workers > 0 {
-		opts.Workers = min(workers, d.cfg.Workers)
+	if workers != 0 {
+		opts.Workers = min(max(workers, 0), d.cfg.Workers)
 	}
 	s.clone, err = protocol.Open(s.ctx, d.cfg.Dial, opts)
 	if errors.Is(err, protocol.ErrCloneInProgress) {

@@ -32,7 +32,7 @@ const maxRequest = 64 << 10
 
 // openRequest asks for a session.
 type openRequest struct {
-	Workers int `json:"workers,omitempty"` // at most; 0: the donor chooses
+	Workers int `json:"workers,omitempty"` // at most; 0: the donor chooses; negative: none
 }
 
 // openAnswer grants one.

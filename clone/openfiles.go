@@ -16,16 +16,27 @@ const maxIdleFiles = 128
 type openFiles struct {
 	root *os.Root
 
-	mu   sync.Mutex
-	byID map[fileID]*openFile
-	idle *list.List // of *openFile, the longest unused first
+	mu       sync.Mutex
+	byID     map[fileID]*openFile
+	idle     *list.List // of *openFile, the longest unused first
+	noDirect bool       // the file system cannot be written to past the page cache
 }
 
 type openFile struct {
 	*os.File
-	id    fileID
-	users int
-	place *list.Element // in idle while users is 0
+	bypass *os.File // the same file for writes past the page cache; nil until one is made
+	id     fileID
+	users  int
+	place  *list.Element // in idle while users is 0
+}
+
+// Close closes both descriptors.
+func (f *openFile) Close() error {
+	err := f.File.Close()
+	if f.bypass != nil {
+		err = errors.Join(err, f.bypass.Close())
+	}
+	return err
 }
 
 func newOpenFiles(root *os.Root) *openFiles {

@@ -231,7 +231,7 @@ func (r *receiver) buffer() []byte {
 		return <-r.buffers
 	}
 	r.made++
-	return make([]byte, r.frameSize())
+	return directBuffer(r.frameSize(), stream.DataOverhead)
 }
 
 // frameSize is what a frame of this donor needs: the server sends 64 pages at a time, and never less than 1 MiB.

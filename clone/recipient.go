@@ -46,11 +46,14 @@ type Peer struct {
 
 // Wants says what the copy is for.
 type Wants struct {
-	Workers       int    // at most; 0: the donor chooses
+	Workers       int    // at most; 0: the donor chooses; NoWorkers: none
 	PageSize      uint32 // innodb_page_size of the server that will start on it, in bytes; 0: not known
 	ServerVersion string // its version; "": not known
 	ClusterID     string // the cluster this pod belongs to; "": not known yet
 }
+
+// NoWorkers in Wants.Workers asks for a clone over the main connection alone.
+const NoWorkers = -1
 
 // An Offer is a session that a donor has opened for us: it holds a snapshot until Receive or Abandon.
 type Offer struct {
