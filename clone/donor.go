@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"os"
 	"sync"
 	"time"
 
@@ -244,8 +245,11 @@ func (d *Donor) reopen(ctx context.Context, opts protocol.Options) (*protocol.Se
 	defer tick.Stop()
 	for {
 		c, err := protocol.Open(ctx, d.cfg.Dial, opts)
-		if ctx.Err() != nil && err != nil {
+		if err != nil && ctx.Err() != nil {
 			return nil, context.Cause(ctx)
+		}
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			return nil, protocol.ErrCloneInProgress // a dial notices the end of ctx before ctx does
 		}
 		if err == nil || !errors.Is(err, protocol.ErrCloneInProgress) {
 			return c, err
