@@ -3,6 +3,7 @@ package mysqltest
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -86,7 +87,7 @@ func (f Finder) downloadDebian(ctx context.Context, work string, server debianSe
 		return err
 	}
 	install := append([]string{"--yes", "--no-install-recommends", "--download-only", "install"}, server.packages...)
-	var failure error
+	failure := errors.New("this machine has no Debian sources in /etc/apt: add them, or name a server with MYSQLD=")
 	for _, mirror := range debianMirrors(os.DirFS("/")) {
 		sources := filepath.Join(work, "sources", "debian.sources")
 		if err := os.WriteFile(sources, []byte(mirror.deb822(debianSuite)), 0o644); err != nil {

@@ -9,7 +9,6 @@ import (
 )
 
 const (
-	defaultMirror  = "http://deb.debian.org/debian"
 	debianKeyring  = "/usr/share/keyrings/debian-archive-keyring.gpg"
 	debianKeyring2 = "/usr/share/keyrings/debian-archive-keyring.pgp" // its name from Debian 13 on
 )
@@ -31,8 +30,7 @@ func (m mirror) deb822(suite string) string {
 	return text
 }
 
-// debianMirrors returns the mirrors that the machine itself uses for Debian's own archive, then the public one. root is the machine's
-// root file system.
+// debianMirrors returns the mirrors that the machine itself uses for Debian's own archive. root is the machine's root file system.
 func debianMirrors(root fs.FS) []mirror {
 	var found []mirror
 	add := func(uri, signedBy string, suites, components []string) {
@@ -72,7 +70,6 @@ func debianMirrors(root fs.FS) []mirror {
 		return 1
 	}
 	slices.SortStableFunc(found, func(a, b mirror) int { return cmp.Compare(rank(a), rank(b)) })
-	add(defaultMirror, "", []string{debianSuite}, []string{"main"})
 	return found
 }
 

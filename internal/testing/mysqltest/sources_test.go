@@ -9,13 +9,12 @@ import (
 
 func TestDebianMirrors(t *testing.T) {
 	ring := &fstest.MapFile{}
-	public := mirror{defaultMirror, debianKeyring}
 	for _, test := range []struct {
 		name  string
 		files map[string]string
 		want  []mirror
 	}{
-		{"nothing", nil, []mirror{public}},
+		{"nothing", nil, nil},
 		{"deb822", map[string]string{"sources.list.d/debian.sources": `
 # comment
 Types: deb
@@ -28,7 +27,7 @@ Types: deb
 URIs: http://mirror.example/debian-security
 Suites: bookworm-security
 Components: main
-`}, []mirror{{"http://mirror.example/debian", "/k.gpg"}, public}},
+`}, []mirror{{"http://mirror.example/debian", "/k.gpg"}}},
 		{"disabled, sources only, other archive", map[string]string{"sources.list.d/x.sources": `Types: deb
 URIs: http://a.example/debian
 Suites: sid
@@ -41,23 +40,23 @@ Suites: sid
 Components: main
 
 Types: deb
-URIs: http://archive.ubuntu.com/ubuntu
+URIs: http://other.example/ubuntu
 Suites: noble
 Components: main
-`}, []mirror{public}},
+`}, nil},
 		{"one line", map[string]string{"sources.list": `
 deb-src http://s.example/debian trixie main
 # deb http://c.example/debian trixie main
 deb [arch=amd64 signed-by=/l.gpg] https://l.example/pool/debian trixie main contrib
 deb https://download.example/linux/debian trixie stable
 deb file:/mnt/debian trixie main
-`}, []mirror{{"https://l.example/pool/debian", "/l.gpg"}, public}},
+`}, []mirror{{"https://l.example/pool/debian", "/l.gpg"}}},
 		{"others last", map[string]string{
 			"sources.list.d/a.list": "deb https://vendor.example trixie main",
 			"sources.list.d/b.list": "deb http://m.example/debian trixie main",
-		}, []mirror{{"http://m.example/debian", debianKeyring}, {"https://vendor.example", debianKeyring}, public}},
+		}, []mirror{{"http://m.example/debian", debianKeyring}, {"https://vendor.example", debianKeyring}}},
 		{"key in the file", map[string]string{"sources.list.d/k.sources": "Types: deb\nURIs: http://k.example/debian\nSuites: sid\nComponents: main\nSigned-By:\n -----BEGIN\n .\n abc\n"},
-			[]mirror{{"http://k.example/debian", "-----BEGIN\n .\n abc"}, public}},
+			[]mirror{{"http://k.example/debian", "-----BEGIN\n .\n abc"}}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			root := fstest.MapFS{debianKeyring[1:]: ring}
