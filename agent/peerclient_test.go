@@ -55,21 +55,22 @@ func TestPeerClient(t *testing.T) {
 		}
 		WriteStatus(w, peerStatus)
 	}
-	closed, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	closed.Close()
 	silent, err := net.Listen("tcp", "127.0.0.1:0") // the kernel accepts, nobody answers
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer silent.Close()
+	// Nobody listens at a port that a connection has taken, and nobody else can get it meanwhile.
+	taken, err := net.Dial("tcp", silent.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
 	withServer := func(config *tls.Config, h http.HandlerFunc) func(*Config) {
 		port := dataPlane(t, config, h)
 		return func(c *Config) { c.PeerHost, c.DataPort = "127.0.0.{ordinal}", port }
 	}
-	port := func(l net.Listener) int { return l.Addr().(*net.TCPAddr).Port }
+	port := func(a net.Addr) int { return a.(*net.TCPAddr).Port }
 	server := func() *tls.Config { return ours.ServerTLS("mysql-1") }
 
 	for _, tt := range []struct {
@@ -86,8 +87,8 @@ func TestPeerClient(t *testing.T) {
 		{"says that it is another pod", withServer(server(), func(w http.ResponseWriter, _ *http.Request) {
 			WriteStatus(w, Status{Pod: "mysql-3", Ordinal: 3})
 		}), PeerStranger, "mysql-3"},
-		{"refused", func(c *Config) { c.PeerHost, c.DataPort = "127.0.0.{ordinal}", port(closed) }, PeerSilent, "refused the connection"},
-		{"silent", func(c *Config) { c.PeerHost, c.DataPort = "127.0.0.{ordinal}", port(silent) }, PeerSilent, "did not answer in time"},
+		{"refused", func(c *Config) { c.PeerHost, c.DataPort = "127.0.0.{ordinal}", port(taken.LocalAddr()) }, PeerSilent, "refused the connection"},
+		{"silent", func(c *Config) { c.PeerHost, c.DataPort = "127.0.0.{ordinal}", port(silent.Addr()) }, PeerSilent, "did not answer in time"},
 		{"server error", withServer(server(), func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(500) }), PeerSilent, "answered 500"},
 		{"redirect", withServer(server(), func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/v1/else", http.StatusFound) }), PeerSilent, "answered 302"},
 		{"no JSON", withServer(server(), func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "hello") }), PeerSilent, "makes no sense"},
