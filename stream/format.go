@@ -19,11 +19,11 @@ import (
 
 const (
 	// Version is the only version of the format that this package writes and reads.
-	Version = 1
+	Version = 2
 
 	// DataOverhead is the number of bytes before the data in the payload of a Data frame: with a buffer buf that is large enough,
 	// [Reader.Next] puts the data at buf[DataOverhead:].
-	DataOverhead = 32
+	DataOverhead = 40
 
 	// MaxFrame is the largest payload of a frame in bytes. A buffer of this size holds the payload of any frame.
 	MaxFrame = 4<<20 + 64<<10
@@ -118,10 +118,16 @@ func (s Stage) String() string {
 
 func (s Stage) valid() bool { return s >= StageInit && s <= StageDone }
 
-// Hello describes the donor and what it is about to send. It is the first frame.
+// Hello describes the donor and what it is about to send. It is the first frame, and decides which frames may follow: a lane
+// beside the main one carries nothing but Data of FILE_COPY, and a resumed stream goes on in the middle of a stage or after one.
 type Hello struct {
 	FormatVersion  int               `json:"format_version"` // [Version]; the Writer sets it
 	SessionID      string            `json:"session_id"`
+	Attempt        int               `json:"attempt"`       // the streams of one attempt belong together
+	Lane           int               `json:"lane"`          // which of them this is; 0 is the main one
+	Lanes          int               `json:"lanes"`         // how many there are
+	Resumes        Stage             `json:"resumes"`       // the stage in which it goes on; 0: from the beginning
+	ResumesEnded   bool              `json:"resumes_ended"` // that stage is over at the recipient
 	DonorPod       string            `json:"donor_pod"`
 	ClusterID      string            `json:"cluster_id"`
 	ServerVersion  string            `json:"server_version"`
@@ -173,14 +179,34 @@ type File struct {
 	Name       string // as the donor's server sent it; empty for redo files; not checked to be a safe path
 }
 
+// Encoding says how the bytes of a Data frame are packed.
+type Encoding uint8
+
+// The encodings.
+const (
+	Plain Encoding = 0 // as they are in the file
+	Zstd  Encoding = 1 // one zstd frame of DataHeader.RawLen bytes
+)
+
 // DataHeader says where the bytes of a Data frame belong.
 type DataHeader struct {
 	Stage    Stage
+	Encoding Encoding
+	Task     uint16 // who sends it; a task works through one chunk at a time, block by block
 	File     uint32 // index of the file
 	Chunk    uint32
 	Block    uint32 // blocks of the chunk that were sent, this one included
 	Offset   uint64 // in the file, in bytes
 	FileSize uint64 // as the donor knows it now
+	RawLen   uint32 // bytes after unpacking, 1 … MaxData; 0 when they are not packed
+}
+
+// Len returns how many bytes of the file a frame with n data bytes carries.
+func (d *DataHeader) Len(n int) int {
+	if d.Encoding == Plain {
+		return n
+	}
+	return int(d.RawLen)
 }
 
 // Data is a piece of a file.
@@ -234,7 +260,18 @@ func decodeHello(p []byte) (*Hello, error) {
 	if h == nil || h.FormatVersion != Version {
 		return nil, fmt.Errorf("format_version is not %d", Version)
 	}
-	return h, nil
+	return h, h.check()
+}
+
+// check refuses a greeting that contradicts itself.
+func (h *Hello) check() error {
+	switch {
+	case h.Lane < 0 || h.Lane > 0 && h.Lane >= h.Lanes:
+		return fmt.Errorf("lane %d of %d", h.Lane, h.Lanes)
+	case h.Resumes != 0 && !hasFiles(h.Resumes), h.Resumes == 0 && h.ResumesEnded:
+		return fmt.Errorf("it resumes %v", h.Resumes)
+	}
+	return nil
 }
 
 func decodeAbort(p []byte) (*AbortError, error) {
@@ -296,32 +333,41 @@ func decodeFile(p []byte) (File, error) {
 }
 
 func (d *DataHeader) encode(b *[DataOverhead]byte) {
-	b[0], b[1], b[2], b[3] = byte(d.Stage), 0, 0, 0
+	b[0], b[1] = byte(d.Stage), byte(d.Encoding)
+	be.PutUint16(b[2:], d.Task)
 	be.PutUint32(b[4:], d.File)
 	be.PutUint32(b[8:], d.Chunk)
 	be.PutUint32(b[12:], d.Block)
 	be.PutUint64(b[16:], d.Offset)
 	be.PutUint64(b[24:], d.FileSize)
+	be.PutUint32(b[32:], d.RawLen)
+	be.PutUint32(b[36:], 0)
 }
 
 func (d *DataHeader) check(n int) error {
 	if n > MaxData {
 		return fmt.Errorf("%d data bytes, at most %d are allowed", n, MaxData)
 	}
+	switch {
+	case d.Encoding > Zstd:
+		return fmt.Errorf("unknown encoding %d", d.Encoding)
+	case d.Encoding == Plain && d.RawLen != 0, d.Encoding != Plain && (d.RawLen == 0 || d.RawLen > MaxData):
+		return fmt.Errorf("%d bytes after unpacking with encoding %d", d.RawLen, d.Encoding)
+	}
 	if err := checkSizes(d.Offset, d.FileSize); err != nil {
 		return err
 	}
-	return checkSizes(d.Offset + uint64(n)) // no overflow: both are below 2^63
+	return checkSizes(d.Offset + uint64(d.Len(n))) // no overflow: both are below 2^63
 }
 
 func decodeData(p []byte) (Data, error) {
-	if p[1]|p[2]|p[3] != 0 {
+	if be.Uint32(p[36:]) != 0 {
 		return Data{}, fmt.Errorf("reserved bytes are not zero")
 	}
 	d := Data{
 		DataHeader: DataHeader{
-			Stage: Stage(p[0]), File: be.Uint32(p[4:]), Chunk: be.Uint32(p[8:]), Block: be.Uint32(p[12:]), Offset: be.Uint64(p[16:]),
-			FileSize: be.Uint64(p[24:]),
+			Stage: Stage(p[0]), Encoding: Encoding(p[1]), Task: be.Uint16(p[2:]), File: be.Uint32(p[4:]), Chunk: be.Uint32(p[8:]),
+			Block: be.Uint32(p[12:]), Offset: be.Uint64(p[16:]), FileSize: be.Uint64(p[24:]), RawLen: be.Uint32(p[32:]),
 		},
 		Bytes: p[DataOverhead:],
 	}

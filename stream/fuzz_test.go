@@ -36,7 +36,7 @@ func repair(data []byte) []byte {
 
 // FuzzReader: a Reader ends with one of its errors, or with a stream that a Writer writes again.
 func FuzzReader(f *testing.F) {
-	files, err := filepath.Glob("testdata/v1-*.bin")
+	files, err := filepath.Glob("testdata/v2-*.bin")
 	if err != nil || len(files) == 0 {
 		f.Fatal("no testdata", err)
 	}

@@ -8,6 +8,7 @@ import (
 // order is the grammar of a stream and its totals. Writer and Reader follow the same one, so that a Writer never produces what a Reader refuses.
 type order struct {
 	hello bool  // seen
+	side  bool  // a lane beside the main one
 	open  Stage // 0: between stages
 	last  Stage // the last stage that was closed; 0: none
 	ended bool  // End or Abort
@@ -15,6 +16,8 @@ type order struct {
 	stageBytes, stageFrames uint64
 	totalBytes              uint64
 }
+
+var errOnSide = errors.New("on a lane that carries Data only")
 
 // begin is asked before every frame but Hello and Abort.
 func (o *order) begin(kind Kind) error {
@@ -24,11 +27,19 @@ func (o *order) begin(kind Kind) error {
 	return nil
 }
 
-func (o *order) sayHello() error {
+func (o *order) sayHello(h *Hello) error {
 	if o.hello {
 		return errors.New("a second Hello")
 	}
 	o.hello = true
+	switch {
+	case h.Lane > 0:
+		o.side, o.open = true, StageFileCopy
+	case h.ResumesEnded:
+		o.last = h.Resumes
+	case h.Resumes != 0:
+		o.open, o.last = h.Resumes, h.Resumes-1
+	}
 	return nil
 }
 
@@ -38,6 +49,9 @@ func (o *order) mayFollow(s Stage) bool {
 }
 
 func (o *order) stageStart(s Stage) error {
+	if o.side {
+		return errOnSide
+	}
 	if o.open != 0 {
 		return fmt.Errorf("start of %v within %v", s, o.open)
 	}
@@ -49,6 +63,9 @@ func (o *order) stageStart(s Stage) error {
 }
 
 func (o *order) file(s Stage) error {
+	if o.side {
+		return errOnSide
+	}
 	batch := o.open == 0 && o.mayFollow(s) // what DDL changed during the stage before
 	if !hasFiles(s) || s != o.open && !batch {
 		return fmt.Errorf("File of %v %s", s, o.where())
@@ -67,6 +84,9 @@ func (o *order) data(s Stage, n int) error {
 }
 
 func (o *order) stageEnd(s Stage) (StageEnd, error) {
+	if o.side {
+		return StageEnd{}, errOnSide
+	}
 	if s == 0 || s != o.open {
 		return StageEnd{}, fmt.Errorf("end of %v %s", s, o.where())
 	}
@@ -75,6 +95,9 @@ func (o *order) stageEnd(s Stage) (StageEnd, error) {
 }
 
 func (o *order) end() error {
+	if o.side {
+		return nil
+	}
 	if o.open != 0 || o.last < StageRedoCopy {
 		return fmt.Errorf("End %s", o.where())
 	}

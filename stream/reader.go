@@ -172,7 +172,7 @@ func (r *Reader) decode(f *Frame, p []byte) (err error) {
 	switch f.Kind {
 	case KindHello:
 		if f.Hello, err = decodeHello(p); err == nil {
-			err = r.order.sayHello()
+			err = r.order.sayHello(f.Hello)
 		}
 	case KindStageStart:
 		if f.StageStart, err = decodeStageStart(p); err == nil {
@@ -184,7 +184,7 @@ func (r *Reader) decode(f *Frame, p []byte) (err error) {
 		}
 	case KindData:
 		if f.Data, err = decodeData(p); err == nil {
-			err = r.order.data(f.Data.Stage, len(f.Data.Bytes))
+			err = r.order.data(f.Data.Stage, f.Data.Len(len(f.Data.Bytes)))
 		}
 	case KindStageEnd:
 		f.StageEnd = decodeStageEnd(p)

@@ -14,7 +14,7 @@ import (
 )
 
 func TestReadThroughOddReaders(t *testing.T) {
-	data := sample(t, "v1-full.bin")
+	data := sample(t, "v2-full.bin")
 	for name, r := range map[string]io.Reader{
 		"one byte at a time": iotest.OneByteReader(bytes.NewReader(data)),
 		"halves":             iotest.HalfReader(bytes.NewReader(data)),
@@ -34,7 +34,7 @@ func TestReadThroughOddReaders(t *testing.T) {
 }
 
 func TestTruncatedAtEveryByte(t *testing.T) {
-	data := sample(t, "v1-full.bin")
+	data := sample(t, "v2-full.bin")
 	for n := range data {
 		_, err := readAll(t, bytes.NewReader(data[:n]))
 		if !errors.Is(err, stream.ErrTruncated) || !errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, stream.ErrCorrupt) {
@@ -72,7 +72,7 @@ func TestEveryBitFlipped(t *testing.T) {
 }
 
 func TestFramesMovedDroppedRepeated(t *testing.T) {
-	data := sample(t, "v1-full.bin")
+	data := sample(t, "v2-full.bin")
 	var frames [][]byte
 	for rest := data[8:]; len(rest) > 0; {
 		n := 24 + int(be32(rest[4:]))
@@ -99,7 +99,7 @@ func TestFramesMovedDroppedRepeated(t *testing.T) {
 			refused("swapped", i-1, swapped)
 		}
 	}
-	other := sample(t, "v1-minimal.bin")
+	other := sample(t, "v2-minimal.bin")
 	if _, err := readAll(t, bytes.NewReader(append(data[:len(data)-44:len(data)-44], other[len(other)-44:]...))); !errors.Is(err, stream.ErrCorrupt) {
 		t.Errorf("the end frame of another stream: %v", err)
 	}
@@ -107,7 +107,7 @@ func TestFramesMovedDroppedRepeated(t *testing.T) {
 
 // Checksums and numbers are right here, as whoever holds a pen can make them: the content is what must be refused.
 func TestForged(t *testing.T) {
-	good := split(t, sample(t, "v1-full.bin"))
+	good := split(t, sample(t, "v2-full.bin"))
 	if _, err := readAll(t, bytes.NewReader(join(good))); err != nil {
 		t.Fatalf("the stream taken apart and joined: %v", err)
 	}
@@ -142,7 +142,11 @@ func TestForged(t *testing.T) {
 		"two Hellos":              {plus(1, good[0]), "second Hello"},
 		"Hello is not JSON":       {with(0, 1, []byte("{]")), "Hello"},
 		"Hello is null":           {with(0, 1, []byte("null")), "format_version"},
-		"Hello of version 2":      {with(0, 1, []byte(`{"format_version":2}`)), "format_version"},
+		"Hello of version 3":      {with(0, 1, []byte(`{"format_version":3}`)), "format_version"},
+		"Hello of no lane":        {with(0, 1, []byte(`{"format_version":2,"lane":2,"lanes":2}`)), "lane 2 of 2"},
+		"Hello resumes nothing":   {with(0, 1, []byte(`{"format_version":2,"resumes_ended":true}`)), "resumes"},
+		"Hello resumes INIT":      {with(0, 1, []byte(`{"format_version":2,"resumes":1}`)), "resumes INIT"},
+		"a lane with a stage":     {with(0, 1, []byte(`{"format_version":2,"lane":1,"lanes":2}`)), "Data only"},
 		"Hello too long":          {with(0, 1, append([]byte("{}"), bytes.Repeat([]byte(" "), 1<<20)...)), "Hello frame with"},
 		"Abort is not JSON":       {with(2, 7, []byte("no")), "Abort"},
 		"heartbeat with payload":  {with(2, 6, []byte{1}), "Heartbeat frame with 1 bytes"},
@@ -168,10 +172,13 @@ func TestForged(t *testing.T) {
 		"file too large":          {changed(6, 19, huge...), "too large"},
 		"alloc too large":         {changed(6, 27, huge...), "too large"},
 		"Data of another stage":   {changed(7, 0, 3), "Data of PAGE_COPY within FILE_COPY"},
-		"Data of INIT":            {plus(2, raw{4, append([]byte{1}, make([]byte, 31)...)}), "Data of INIT"},
+		"Data of INIT":            {plus(2, raw{4, append([]byte{1}, make([]byte, 39)...)}), "Data of INIT"},
 		"Data between stages":     {plus(11, good[7]), "Data of FILE_COPY after FILE_COPY"},
 		"Data before its stage":   {plus(12, good[13]), "Data of PAGE_COPY after FILE_COPY"},
-		"Data reserved bytes":     {changed(7, 2, 1), "reserved"},
+		"Data reserved bytes":     {changed(7, 39, 1), "reserved"},
+		"Data packed unknown":     {changed(7, 1, 9), "encoding 9"},
+		"Data packed to nothing":  {changed(7, 1, 1), "0 bytes after unpacking"},
+		"Data unpacked with size": {changed(7, 32, 1), "after unpacking with encoding 0"},
 		"Data offset too large":   {changed(7, 16, huge...), "too large"},
 		"Data ends too far":       {changed(7, 16, 0x7f, 255, 255, 255, 255, 255, 255, 255), "too large"},
 		"Data file too large":     {changed(7, 24, huge...), "too large"},
@@ -194,7 +201,7 @@ func TestForged(t *testing.T) {
 }
 
 func TestAfterTheEnd(t *testing.T) {
-	data := sample(t, "v1-full.bin")
+	data := sample(t, "v2-full.bin")
 	for _, tail := range [][]byte{{0}, []byte("\n"), data} {
 		if _, err := readAll(t, bytes.NewReader(append(data[:len(data):len(data)], tail...))); !errors.Is(err, stream.ErrCorrupt) {
 			t.Errorf("%d bytes after the end: %v, want ErrCorrupt", len(tail), err)
@@ -213,7 +220,7 @@ func TestAfterTheEnd(t *testing.T) {
 }
 
 func TestReservedBytesOfTheHeader(t *testing.T) {
-	data := sample(t, "v1-minimal.bin")
+	data := sample(t, "v2-minimal.bin")
 	for at := 1; at <= 3; at++ {
 		changed := bytes.Clone(data)
 		changed[8+at] = 1
@@ -230,10 +237,10 @@ func TestNotAStream(t *testing.T) {
 		"":                              stream.ErrTruncated,
 		"ORDSTR\x00":                    stream.ErrTruncated,
 		"HTTP/1.1 500":                  stream.ErrCorrupt,
-		"ORDSTR\x00\x02":                stream.ErrVersion,
-		"ORDSTR\x00\x00":                stream.ErrVersion,
-		"ORDSTR\x00\x01":                stream.ErrTruncated,
-		"ORDSTR\x00\x01 internal error": stream.ErrTruncated,
+		"ORDSTR\x00\x03":                stream.ErrVersion,
+		"ORDSTR\x00\x01":                stream.ErrVersion,
+		"ORDSTR\x00\x02":                stream.ErrTruncated,
+		"ORDSTR\x00\x02 internal error": stream.ErrTruncated,
 	} {
 		if _, err := readAll(t, strings.NewReader(in)); !errors.Is(err, want) {
 			t.Errorf("%q: %v, want %v", in, err, want)
@@ -242,7 +249,7 @@ func TestNotAStream(t *testing.T) {
 }
 
 func TestAborted(t *testing.T) {
-	frames, err := readAll(t, bytes.NewReader(sample(t, "v1-aborted.bin")))
+	frames, err := readAll(t, bytes.NewReader(sample(t, "v2-aborted.bin")))
 	var abort *stream.AbortError
 	if !errors.As(err, &abort) || abort.Reason != "donor_restarted" || len(frames) != 2 {
 		t.Fatalf("%d frames, %v, want the AbortError after 2", len(frames), err)
@@ -268,7 +275,7 @@ func (e *endless) Read(p []byte) (int, error) {
 func TestHostileLengths(t *testing.T) {
 	for kind := range 256 {
 		for _, length := range []uint32{stream.MaxFrame, stream.MaxFrame + 1, 1 << 30, 1<<32 - 1} {
-			head := append([]byte("ORDSTR\x00\x01"), seal(append(append([]byte{byte(kind), 0, 0, 0}, put32(nil, length)...), make([]byte, 12)...))...)
+			head := append([]byte("ORDSTR\x00\x02"), seal(append(append([]byte{byte(kind), 0, 0, 0}, put32(nil, length)...), make([]byte, 12)...))...)
 			var before, after runtime.MemStats
 			runtime.ReadMemStats(&before)
 			_, err := stream.NewReader(&endless{head}).Next(nil)

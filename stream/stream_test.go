@@ -18,12 +18,12 @@ import (
 )
 
 // Only a new version of the format gets new files; the old ones stay as they are for ever.
-var update = flag.Bool("update", false, "write testdata/v1-*.bin")
+var update = flag.Bool("update", false, "write testdata/v2-*.bin")
 
 // samples holds one stream per file in testdata.
 var samples = map[string]func(w *stream.Writer) error{
 	// As short as a complete stream can be.
-	"v1-minimal.bin": func(w *stream.Writer) error {
+	"v2-minimal.bin": func(w *stream.Writer) error {
 		return first(
 			w.Hello(stream.Hello{}),
 			w.StageStart(stream.StageStart{Stage: stream.StageFileCopy}), end(w, stream.StageFileCopy),
@@ -33,7 +33,7 @@ var samples = map[string]func(w *stream.Writer) error{
 		)
 	},
 	// Every kind but Abort, every stage, DDL batches, extreme values, a name that is not UTF-8, Data without bytes.
-	"v1-full.bin": func(w *stream.Writer) error {
+	"v2-full.bin": func(w *stream.Writer) error {
 		table := stream.File{
 			Stage: stream.StageFileCopy, Index: 1, SpaceID: 7, Flags: stream.FlagZlib, FSPFlags: 0x4021, BlockSize: 4096, Size: 114688, Alloc: 65536,
 			FirstChunk: 1, LastChunk: 1, Name: "./shop/orders@002d\xff.ibd",
@@ -68,11 +68,43 @@ var samples = map[string]func(w *stream.Writer) error{
 			w.End(),
 		)
 	},
-	"v1-aborted.bin": func(w *stream.Writer) error {
+	"v2-aborted.bin": func(w *stream.Writer) error {
 		return first(
 			w.Hello(stream.Hello{SessionID: "s-2"}),
 			w.StageStart(stream.StageStart{Stage: stream.StageFileCopy}),
 			w.Abort("donor_restarted", "mysqld was stopped (1317)"),
+		)
+	},
+	// A lane beside the main one: nothing but Data, packed or not, by two tasks.
+	"v2-lane.bin": func(w *stream.Writer) error {
+		return first(
+			w.Hello(stream.Hello{SessionID: "s-1", Attempt: 3, Lane: 2, Lanes: 4}),
+			w.Data(stream.DataHeader{Stage: stream.StageFileCopy, Task: 2, File: 1, Chunk: 9, Block: 64, Offset: 1 << 26, FileSize: 1 << 30}, []byte("plain")),
+			w.Heartbeat(),
+			w.Data(stream.DataHeader{
+				Stage: stream.StageFileCopy, Encoding: stream.Zstd, RawLen: 1 << 20, Task: math.MaxUint16, File: 1, Chunk: 10, Block: 1, Offset: 1 << 27, FileSize: 1 << 30,
+			}, []byte("packed")),
+			w.End(),
+		)
+	},
+	// Resumed in the middle of PAGE_COPY.
+	"v2-resumed.bin": func(w *stream.Writer) error {
+		return first(
+			w.Hello(stream.Hello{SessionID: "s-1", Attempt: 2, Lanes: 1, Resumes: stream.StagePageCopy}),
+			w.Data(stream.DataHeader{Stage: stream.StagePageCopy, File: 1, Chunk: 1, Block: 7, FileSize: 131072}, []byte("page 7")),
+			end(w, stream.StagePageCopy),
+			w.StageStart(stream.StageStart{Stage: stream.StageRedoCopy}), end(w, stream.StageRedoCopy),
+			w.End(),
+		)
+	},
+	// Resumed after FILE_COPY: DDL's batch comes again.
+	"v2-resumed-ended.bin": func(w *stream.Writer) error {
+		return first(
+			w.Hello(stream.Hello{SessionID: "s-1", Attempt: 2, Lanes: 1, Resumes: stream.StageFileCopy, ResumesEnded: true}),
+			w.File(stream.File{Stage: stream.StagePageCopy, Index: 1, Flags: stream.FlagDeleted, Name: "./shop/old.ibd"}),
+			w.StageStart(stream.StageStart{Stage: stream.StagePageCopy}), end(w, stream.StagePageCopy),
+			w.StageStart(stream.StageStart{Stage: stream.StageRedoCopy}), end(w, stream.StageRedoCopy),
+			w.End(),
 		)
 	},
 }
@@ -187,7 +219,7 @@ func TestGolden(t *testing.T) {
 
 // What is in the file is compared with literals here, so that Reader and Writer cannot agree on something wrong.
 func TestGoldenContent(t *testing.T) {
-	data, err := os.ReadFile("testdata/v1-full.bin")
+	data, err := os.ReadFile("testdata/v2-full.bin")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -206,7 +238,7 @@ func TestGoldenContent(t *testing.T) {
 		t.Errorf("kinds %s, want %s", kinds, want)
 	}
 	h := frames[0].Hello
-	if h.FormatVersion != 1 || h.DonorPod != "mysql-0" || h.PageSize != 16384 || h.Parameters["version_compile_os"] != "Linux" || h.Plugins[0].SharedObject != "mysql_clone.so" {
+	if h.FormatVersion != 2 || h.DonorPod != "mysql-0" || h.PageSize != 16384 || h.Parameters["version_compile_os"] != "Linux" || h.Plugins[0].SharedObject != "mysql_clone.so" {
 		t.Errorf("Hello = %+v", h)
 	}
 	wantFile := stream.File{
@@ -249,7 +281,7 @@ func split(t testing.TB, data []byte) []raw {
 
 // join numbers and seals frames, as an attacker would. An End frame of 20 bytes gets the right frame count and chain.
 func join(frames []raw) []byte {
-	out := append([]byte("ORDSTR"), 0, 1)
+	out := append([]byte("ORDSTR"), 0, 2)
 	var chain uint32
 	for i, f := range frames {
 		payload := f.payload

@@ -48,7 +48,10 @@ func NewWriter(w io.Writer) *Writer {
 func (w *Writer) Hello(h Hello) error {
 	h.FormatVersion = Version
 	p, err := encodeJSON(KindHello, h)
-	return w.control(KindHello, err, func(b []byte) ([]byte, error) { return append(b, p...), w.order.sayHello() })
+	if err == nil {
+		err = h.check()
+	}
+	return w.control(KindHello, err, func(b []byte) ([]byte, error) { return append(b, p...), w.order.sayHello(&h) })
 }
 
 // StageStart opens a stage.
@@ -105,7 +108,7 @@ func (w *Writer) Flush() error {
 	return w.err
 }
 
-// Data writes a piece of a file, at most [MaxData] bytes. data is not kept and not copied: the call returns when the underlying
+// Data writes a piece of a file, at most [MaxData] bytes as they are or packed. data is not kept and not copied: the call returns when the underlying
 // writer has taken it. The checksum, the expensive part, is computed before the Writer's lock is taken.
 func (w *Writer) Data(d DataHeader, data []byte) error {
 	invalid := d.check(len(data))
@@ -118,7 +121,7 @@ func (w *Writer) Data(d DataHeader, data []byte) error {
 	if err := w.ready(KindData, invalid); err != nil {
 		return err
 	}
-	if err := w.order.data(d.Stage, len(data)); err != nil {
+	if err := w.order.data(d.Stage, d.Len(len(data))); err != nil {
 		return w.misuse(KindData, err)
 	}
 	b := w.startFrame()

@@ -184,15 +184,15 @@ func (l *limited) Write(p []byte) (int, error) {
 }
 
 func TestWriteErrorStays(t *testing.T) {
-	whole := len(sample(t, "v1-full.bin"))
+	whole := len(sample(t, "v2-full.bin"))
 	for n := range whole {
 		w := stream.NewWriter(&limited{n: n})
-		err := samples["v1-full.bin"](w)
+		err := samples["v2-full.bin"](w)
 		if !errors.Is(err, errFull) || w.Heartbeat() != err || w.Abort("a", "b") != err {
 			t.Fatalf("broken after %d of %d bytes: %v, then %v", n, whole, err, w.Heartbeat())
 		}
 	}
-	if err := samples["v1-full.bin"](stream.NewWriter(&limited{n: whole})); err != nil {
+	if err := samples["v2-full.bin"](stream.NewWriter(&limited{n: whole})); err != nil {
 		t.Fatal(err)
 	}
 	if err := stream.NewWriter(shortWriter{}).Abort("a", "b"); !errors.Is(err, io.ErrShortWrite) {
@@ -236,7 +236,7 @@ func TestFlush(t *testing.T) {
 	flushed("Abort", true, w.Abort("a", "b"))
 
 	var b bytes.Buffer
-	if err := samples["v1-full.bin"](stream.NewWriter(bufio.NewWriterSize(&b, 1<<20))); err != nil || !bytes.Equal(b.Bytes(), sample(t, "v1-full.bin")) {
+	if err := samples["v2-full.bin"](stream.NewWriter(bufio.NewWriterSize(&b, 1<<20))); err != nil || !bytes.Equal(b.Bytes(), sample(t, "v2-full.bin")) {
 		t.Errorf("%d bytes came through a bufio.Writer, %v", b.Len(), err)
 	}
 	lost := stream.NewWriter(bufio.NewWriter(&limited{}))
