@@ -32,7 +32,8 @@ func TestInterruptedFirstInitialisation(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			ctx := withDeadline(t, 4*time.Minute)
-			s := localset.ForTest(t, localset.Options{Replicas: 1, Database: "shop"})
+			// The script makes the moment long enough to be seen.
+			s := localset.ForTest(t, localset.Options{Replicas: 1, Database: "shop", InitSQL: "DO SLEEP(1);\n"})
 			waitFor(ctx, t, "the moment", func() bool { return reached(ctx, s) })
 			for !s.Kill9(0, localset.Mysqld) {
 				must(t, ctx.Err())

@@ -160,6 +160,9 @@ func (l *life) setup() []batch {
 		name := "`" + strings.ReplaceAll(o.Database, "`", "``") + "`"
 		batches = append(batches, batch{o.RootPassword, "CREATE DATABASE IF NOT EXISTS " + name + ";\n"})
 	}
+	if o.InitSQL != "" {
+		batches = append(batches, batch{o.RootPassword, o.InitSQL})
+	}
 	return batches
 }
 

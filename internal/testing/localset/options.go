@@ -70,6 +70,8 @@ type Options struct {
 	RootPassword string
 	// Database is what MYSQL_DATABASE would be. Default: none.
 	Database string
+	// InitSQL is what a script in /docker-entrypoint-initdb.d would run. Default: nothing.
+	InitSQL string
 	// Grace is the time between SIGTERM and SIGKILL, for each of a Pod's programs. Default: 30 s.
 	Grace time.Duration
 	// OnEvent gets each event, one at a time, in order. It must not call the set. May be nil.
