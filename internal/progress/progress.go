@@ -89,6 +89,19 @@ func (p *Progress) Add(n int64) {
 	p.samples = append(p.samples[:0], p.samples[old:]...)
 }
 
+// Skip counts n bytes that were done before: they took no time now, so the rate knows nothing of them.
+func (p *Progress) Skip(n int64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.started.IsZero() {
+		return
+	}
+	p.done += n
+	for i := range p.samples {
+		p.samples[i].done += n
+	}
+}
+
 // State returns the present numbers.
 func (p *Progress) State() State {
 	p.mu.Lock()

@@ -67,6 +67,27 @@ func TestRateAndETA(t *testing.T) {
 	})
 }
 
+// What was done before counts as done, not as fast.
+func TestSkip(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var p Progress
+		p.Skip(5) // not started
+		p.Start(1000 * mb)
+		p.Skip(500 * mb)
+		if s := p.State(); s.Done != 500*mb || s.Rate != 0 || s.ETA != -1 {
+			t.Errorf("after Skip: %+v", s)
+		}
+		for range 50 {
+			time.Sleep(100 * time.Millisecond)
+			p.Add(mb)
+		}
+		p.Skip(350 * mb)
+		if s := p.State(); s.Done != 900*mb || s.Rate < 9.9*mb || s.Rate > 10.1*mb || s.ETA != 10*time.Second {
+			t.Errorf("after Add and Skip: %+v", s)
+		}
+	})
+}
+
 func TestLines(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var p Progress

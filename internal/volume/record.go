@@ -166,30 +166,42 @@ func (v *Volume) SetIdentity(id Identity) error {
 }
 
 func readJSON(root *os.Root, name string, into any) error {
-	full := filepath.Join(root.Name(), name)
-	if err := plan.CheckDir(root, path.Dir(name)); err != nil {
+	data, err := readRegular(root, name, maxJSON)
+	if err != nil {
 		return err
-	}
-	st, err := root.Lstat(name)
-	if err != nil {
-		return fmt.Errorf("read %s: %w", full, err)
-	}
-	if !st.Mode().IsRegular() {
-		return damagedFile(root, name, errors.New("it is not a regular file"))
-	}
-	f, err := root.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
-	if err != nil {
-		return fmt.Errorf("read %s: %w", full, err)
-	}
-	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, maxJSON))
-	if err != nil {
-		return fmt.Errorf("read %s: %w", full, err)
 	}
 	if err := json.Unmarshal(data, into); err != nil {
 		return damagedFile(root, name, err)
 	}
 	return nil
+}
+
+// readRegular reads a regular file of at most limit bytes; it follows no link and waits for nobody.
+func readRegular(root *os.Root, name string, limit int64) ([]byte, error) {
+	full := filepath.Join(root.Name(), name)
+	if err := plan.CheckDir(root, path.Dir(name)); err != nil {
+		return nil, err
+	}
+	st, err := root.Lstat(name)
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", full, err)
+	}
+	if !st.Mode().IsRegular() {
+		return nil, damagedFile(root, name, errors.New("it is not a regular file"))
+	}
+	f, err := root.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", full, err)
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, limit+1))
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("read %s: %w", full, err)
+	case int64(len(data)) > limit:
+		return nil, damagedFile(root, name, fmt.Errorf("it is longer than %d bytes", limit))
+	}
+	return data, nil
 }
 
 func writeJSON(root *os.Root, name string, value any) error {
