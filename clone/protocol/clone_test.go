@@ -14,6 +14,7 @@ import (
 func TestCloneUnderLoad(t *testing.T) {
 	for _, workers := range []int{0, 1, 3} {
 		t.Run(strconv.Itoa(workers)+" workers", func(t *testing.T) {
+			t.Parallel()
 			donor := startDonor(t, 40)
 			dir := t.TempDir()
 			l := startLoad(t, donor, true)

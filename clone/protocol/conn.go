@@ -3,6 +3,7 @@ package protocol
 import (
 	"bufio"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -34,19 +35,32 @@ type conn struct {
 	mu sync.Mutex // one write at a time
 }
 
-// enter makes an authenticated connection a clone connection. seen is called for all bytes received.
-func enter(nc net.Conn, seen func()) (*conn, error) {
-	c := &conn{nc: nc, r: bufio.NewReaderSize(watched{nc, seen}, readBuffer)}
-	if err := c.send(comClone, nil); err != nil {
-		return nil, fmt.Errorf("enter clone: %w", err)
+// newConn reads from nc; seen is called for all bytes received.
+func newConn(nc net.Conn, seen func()) *conn {
+	return &conn{nc: nc, r: bufio.NewReaderSize(watched{nc, seen}, readBuffer)}
+}
+
+// enter makes an authenticated connection a clone connection.
+func (c *conn) enter() error {
+	b, err := c.ordinary(comClone)
+	if err == nil && (len(b) == 0 || b[0] != 0x00) {
+		err = fmt.Errorf("enter clone: %w", protocolError("neither OK nor error"))
 	}
-	// An ordinary OK or ERR packet. See the server's source documentation, page_protocol_basic_response_packets.
+	return err
+}
+
+// ordinary sends an ordinary command and returns its only answer, valid until the next read. An ERR packet becomes a *DonorError. See the server's
+// source documentation, page_protocol_basic_response_packets.
+func (c *conn) ordinary(cmd byte) ([]byte, error) {
+	if err := c.send(cmd, nil); err != nil {
+		return nil, &brokenError{"enter clone", err}
+	}
 	b, err := c.packet(maxControl)
 	switch {
-	case err != nil:
+	case errors.Is(err, ErrProtocol):
 		return nil, fmt.Errorf("enter clone: %w", err)
-	case len(b) > 0 && b[0] == 0x00:
-		return c, nil
+	case err != nil:
+		return nil, &brokenError{"enter clone", err}
 	case len(b) >= 3 && b[0] == 0xff:
 		code, text := binary.LittleEndian.Uint16(b[1:]), b[3:]
 		if len(text) >= 6 && text[0] == '#' { // SQLSTATE
@@ -54,7 +68,7 @@ func enter(nc net.Conn, seen func()) (*conn, error) {
 		}
 		return nil, &DonorError{Op: "enter", Code: int32(code), Message: printable(text)}
 	}
-	return nil, fmt.Errorf("enter clone: %w", protocolError("neither OK nor error"))
+	return b, nil
 }
 
 // watched reports that bytes were received.
@@ -119,7 +133,7 @@ func (c *conn) body(n int) ([]byte, error) {
 func (c *conn) next(op string) (any, error) {
 	b, err := c.packet(maxControl)
 	if err != nil {
-		return nil, fmt.Errorf("%s: read from donor: %w", op, err)
+		return nil, readError(op, err)
 	}
 	if len(b) == 0 {
 		return nil, fmt.Errorf("%s: %w", op, protocolError("empty message"))
@@ -139,19 +153,19 @@ func (c *conn) next(op string) (any, error) {
 func (c *conn) data(op string, n int) ([]byte, error) {
 	length, err := c.header(max(n+1, maxControl))
 	if err != nil {
-		return nil, fmt.Errorf("%s: read data from donor: %w", op, noEOF(err))
+		return nil, readError(op, noEOF(err))
 	}
 	if length == 0 {
 		return nil, fmt.Errorf("%s: %w", op, protocolError("empty message instead of data"))
 	}
 	typ, err := c.r.ReadByte()
 	if err != nil {
-		return nil, fmt.Errorf("%s: read data from donor: %w", op, noEOF(err))
+		return nil, readError(op, noEOF(err))
 	}
 	// The type is read by itself so that the payload, too, begins where buffers begin.
 	b, err := c.body(length - 1)
 	if err != nil {
-		return nil, fmt.Errorf("%s: read data from donor: %w", op, err)
+		return nil, readError(op, err)
 	}
 	if typ == respData {
 		if len(b) != n {
@@ -173,7 +187,7 @@ func (c *conn) data(op string, n int) ([]byte, error) {
 // nil if none may come.
 func (c *conn) call(op string, cmd byte, payload []byte, each func(any) error) error {
 	if err := c.send(cmd, payload); err != nil {
-		return fmt.Errorf("%s: send to donor: %w", op, err)
+		return &brokenError{op + ": send to donor", err}
 	}
 	return c.completion(op, each)
 }
@@ -195,6 +209,14 @@ func (c *conn) completion(op string, each func(any) error) error {
 			return fmt.Errorf("%s: %w", op, err)
 		}
 	}
+}
+
+// readError says why nothing could be read: the connection broke, or what it brought is not the protocol's.
+func readError(op string, err error) error {
+	if errors.Is(err, ErrProtocol) {
+		return fmt.Errorf("%s: %w", op, err)
+	}
+	return &brokenError{op + ": read from donor", err}
 }
 
 // noEOF makes an end in the middle of a message what it is.

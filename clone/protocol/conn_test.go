@@ -76,6 +76,10 @@ func TestDonorErrors(t *testing.T) {
 			t.Errorf("error %d is not %v", code, want)
 		}
 	}
+	const busy = "Internal error: Clone restart wait for idle state timed out"
+	if err := error(&DonorError{Op: opReinit, Code: 1815, Message: busy}); !errors.Is(err, ErrStillActive) || errors.Is(err, ErrSnapshotGone) {
+		t.Errorf("%v: want ErrStillActive and nothing else", err)
+	}
 	if err := error(&EncryptedError{Name: "./a/b.ibd"}); !errors.Is(err, ErrEncrypted) {
 		t.Errorf("%v is not ErrEncrypted", err)
 	}

@@ -75,6 +75,9 @@ func (f *file) grow(size uint64) {
 
 func (d *directory) StageStart(_ context.Context, s protocol.Stage) error {
 	for _, f := range d.settled {
+		if f.gone.Load() { // a batch that is said again knows what happened since
+			continue
+		}
 		if err := os.Rename(f.path, f.name); err != nil {
 			return err
 		}
@@ -165,9 +168,11 @@ func (d *directory) Data(_ context.Context, p protocol.Data, b []byte) error {
 		return nil
 	}
 	if p.State != protocol.StateRedoCopy {
-		if p.Offset+uint64(len(b)) > p.FileSize {
+		// Of a file that has just grown, pages may come from beyond its size: page 0, which says so, was not written yet.
+		if beyond := p.Offset+uint64(len(b)) > p.FileSize; beyond && p.State == protocol.StateFileCopy {
 			return fmt.Errorf("%+v with %d bytes is beyond the end of its file", p, len(b))
 		}
+		f.grow(p.Offset + uint64(len(b)))
 		f.grow(p.FileSize)
 	}
 	_, err := f.WriteAt(b, int64(p.Offset))

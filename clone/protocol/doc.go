@@ -18,12 +18,24 @@
 //
 // # Resuming
 //
-// REINIT is not spoken yet. Its seams are: [Sink.StageEnd], which delays the
-// acknowledgement until the receiver is safe; the [Locator], which names the snapshot;
-// [Data] with Chunk and Block, from which a receiver can keep the progress that a
-// restart locator carries (a donor never goes back a stage, so progress must be counted
-// at the receiver, from what is durable); and [Parameters.ReconnectWindow]. A session
-// that fails because a connection broke leaves the donor's snapshot in place for that
-// window, or until the donor is asked for a new one; a session that was cancelled, or
-// whose sink failed, tells the donor to release it.
+// A donor whose connections broke keeps the snapshot for [Parameters.ReconnectWindow], until somebody asks for a new one, or until its
+// server ends. [Resume] goes on with it, over new connections, possibly in another process. It wants two things. The [Snapshot], kept
+// at the donor's side and saved anew at each stage, says which snapshot it is and how far the donor has gone. The [Progress], counted at
+// the receiver from what is safe there, says what need not be sent: chunks, of some the first blocks only (the donor goes on behind
+// them), and whether a stage is held whole. A donor never goes back a stage. That is why [Sink.StageEnd] delays the acknowledgement,
+// and why a receiver that has lost what it said it had must start over.
+//
+// Two mistakes would hurt others, so they are made impossible here. A donor's names of snapshots begin anew with its server process: with
+// a locator from before, REINIT would succeed on somebody else's snapshot. Each connection is therefore asked when its server began. And
+// a bitmap with one chunk more than the donor has ends the donor's server: the count is never taken from the receiver.
+//
+// A session whose connection to the donor broke, or which was kept ([ErrKeep], [Session.Keep]), leaves the snapshot to be resumed; one
+// that was cancelled, or whose sink failed, tells the donor to release it.
+//
+// # Copying beside the donor
+//
+// FILE_COPY may come from elsewhere: who can read the donor's files says by [Options.Take] which chunks he reads himself, the donor is told, by a
+// restart, that they are received, and sends the others, and what DDL and writes changed meanwhile, as always. The stage is held by not
+// acknowledging it. Main is read meanwhile, so that a broken donor is noticed, and new connections renew the hold before the donor's
+// patience of 30 minutes ends ([Options.Renew]).
 package protocol

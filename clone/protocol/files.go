@@ -11,7 +11,16 @@ const (
 type files struct {
 	mu   sync.Mutex
 	data uint32   // data files: indexes 0 to data-1
-	redo []uint64 // sizes by index
+	next uint32   // the one that FILE_COPY announces next; below data, it is announced again
+	redo []uint64 // sizes by index; 0 for those whose size the receiver knows, and this session does not
+}
+
+// resume makes the files of a receiver known.
+func (f *files) resume(p Progress) {
+	f.data, f.redo = p.Files, make([]uint64, p.RedoFiles)
+	if p.AllFiles {
+		f.next = f.data
+	}
 }
 
 // note takes a file that was announced, in a batch of DDL changes or within a stage, and reports whether
@@ -23,6 +32,9 @@ func (f *files) note(m FileMeta, batch bool) (news bool, err error) {
 	switch {
 	case m.Redo():
 		return false, protocolError("redo file %d among data files", m.Index)
+	case !batch && m.State == StateFileCopy && m.Index == f.next && m.Index < f.data && !m.Deleted():
+		f.next++
+		return false, nil
 	case m.Index < f.data:
 		if !batch && !m.Deleted() {
 			return false, protocolError("file %d is announced again", m.Index)
@@ -36,6 +48,9 @@ func (f *files) note(m FileMeta, batch bool) (news bool, err error) {
 		return false, protocolError("more than %d files", maxFiles)
 	}
 	f.data++
+	if !batch {
+		f.next++
+	}
 	return true, nil
 }
 

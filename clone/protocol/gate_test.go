@@ -123,3 +123,68 @@ func TestFiles(t *testing.T) {
 		}
 	}
 }
+
+// A receiver that knows three files, or not all of them, hears of those it lacks.
+func TestFilesResumed(t *testing.T) {
+	file := func(i uint32, flags FileFlags) FileMeta {
+		return FileMeta{State: StateFileCopy, Index: i, Flags: flags, Name: "a.ibd"}
+	}
+	type step struct {
+		file FileMeta
+		news bool
+		bad  bool
+	}
+	for name, tt := range map[string]struct {
+		held  Progress
+		steps []step
+	}{
+		"all known": {
+			held: Progress{State: StateFileCopy, Files: 3, AllFiles: true},
+			steps: []step{
+				{file: file(0, 0), bad: true},
+				{file: file(2, FileDeleted), news: true},
+				{file: file(3, 0), news: true}, // the donor's own count is not checked here
+			},
+		},
+		"announced again": {
+			held: Progress{State: StateFileCopy, Files: 3},
+			steps: []step{
+				{file: file(1, 0), bad: true},
+				{file: file(0, 0)},
+				{file: file(0, 0), bad: true},
+				{file: file(1, FileDeleted), news: true},
+				{file: file(1, 0)},
+				{file: file(2, 0)},
+				{file: file(2, 0), bad: true},
+				{file: file(4, 0), bad: true},
+				{file: file(3, 0), news: true},
+				{file: file(3, 0), bad: true},
+			},
+		},
+		"a stage further": {
+			held: Progress{State: StatePageCopy, Files: 3, AllFiles: true},
+			steps: []step{
+				{file: FileMeta{State: StatePageCopy, Index: 3, Name: "b.ibd"}, bad: true},
+				{file: FileMeta{State: StatePageCopy, Index: 2, Flags: FileDeleted}, news: true},
+			},
+		},
+		"redo": {
+			held: Progress{State: StateRedoCopy, Files: 3, AllFiles: true, RedoFiles: 2},
+			steps: []step{
+				{file: FileMeta{State: StateRedoCopy, Index: 1, SpaceID: SpaceRedo, Size: 1}, news: true}, // its size is
+				{file: FileMeta{State: StateRedoCopy, Index: 1, SpaceID: SpaceRedo, Size: 1}},
+				{file: FileMeta{State: StateRedoCopy, Index: 3, SpaceID: SpaceRedo, Size: 1}, bad: true},
+				{file: FileMeta{State: StateRedoCopy, Index: 2, SpaceID: SpaceRedo, Size: 1}, news: true},
+			},
+		},
+	} {
+		var f files
+		f.resume(tt.held)
+		for i, s := range tt.steps {
+			news, err := f.note(s.file, false)
+			if news != s.news || errors.Is(err, ErrProtocol) != s.bad {
+				t.Errorf("%s: step %d: note = %v, %v, want %v, error %v", name, i, news, err, s.news, s.bad)
+			}
+		}
+	}
+}

@@ -14,6 +14,7 @@ import (
 const (
 	cmdInit    = 1
 	cmdAttach  = 2
+	cmdReinit  = 3
 	cmdExecute = 4
 	cmdAck     = 5
 	cmdExit    = 6
@@ -44,25 +45,25 @@ const (
 	maxErrorText  = 1024    // bytes of a donor's message that are kept
 )
 
-// initBlock is the payload of INIT and ATTACH.
-func initBlock(version uint32, ddlTimeout time.Duration, l Locator) []byte {
+// initBlock is the payload of INIT, ATTACH and REINIT.
+func initBlock(version uint32, ddlTimeout time.Duration, locator []byte) []byte {
 	b := binary.LittleEndian.AppendUint32(nil, version)
 	b = binary.LittleEndian.AppendUint32(b, uint32(ddlTimeout/time.Second)|withoutBackupLock)
-	return appendLocator(b, l)
+	return appendLocator(b, locator)
 }
 
 // ackBlock is the payload of ACK. An error without a state gives the clone up.
 func ackBlock(code uint32, l Locator, state []byte) []byte {
 	b := binary.LittleEndian.AppendUint32(nil, code)
-	b = appendLocator(b, l)
+	b = appendLocator(b, l[:])
 	b = binary.LittleEndian.AppendUint32(b, uint32(len(state)))
 	return append(b, state...)
 }
 
-func appendLocator(b []byte, l Locator) []byte {
+func appendLocator(b, l []byte) []byte {
 	b = append(b, engineInnoDB)
 	b = binary.LittleEndian.AppendUint32(b, uint32(len(l)))
-	return append(b, l[:]...)
+	return append(b, l...)
 }
 
 // The decoded responses. DATA is not among them: it is read by whoever read its descriptor.

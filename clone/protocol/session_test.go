@@ -234,7 +234,7 @@ func TestSession(t *testing.T) {
 				return 0, net.ErrClosed
 			}, done: done}
 			if nth == 2 {
-				b.after = 16 // past the OK packet
+				b.answers = 2 // past the statistics and the OK packet
 			}
 			s := open(t, b.open, protocol.Options{Workers: 1, StallTimeout: 500 * time.Millisecond})
 			if err := s.Run(t.Context(), &discard{}); !errors.Is(err, protocol.ErrStalled) {
@@ -282,12 +282,13 @@ func TestSession(t *testing.T) {
 
 // A breaker does something to the nth connection when it has received so many bytes.
 type breaker struct {
-	dial   protocol.Dialer
-	victim int64
-	after  int64
-	how    func(net.Conn) (int, error)
-	done   chan struct{} // closed when the victim is closed; may be nil
-	count  atomic.Int64
+	dial    protocol.Dialer
+	victim  int64
+	after   int64
+	answers int64 // small ones, instead of bytes
+	how     func(net.Conn) (int, error)
+	done    chan struct{} // closed when the victim is closed; may be nil
+	count   atomic.Int64
 }
 
 func (b *breaker) open(ctx context.Context) (net.Conn, error) {
@@ -300,17 +301,19 @@ func (b *breaker) open(ctx context.Context) (net.Conn, error) {
 
 type brokenConn struct {
 	net.Conn
-	b    *breaker
-	got  int64
-	once sync.Once
+	b       *breaker
+	got     int64
+	answers int64
+	once    sync.Once
 }
 
 func (c *brokenConn) Read(p []byte) (int, error) {
-	if c.got >= c.b.after {
+	if c.got >= c.b.after || c.b.answers > 0 && c.answers >= c.b.answers {
 		return c.b.how(c.Conn)
 	}
 	n, err := c.Conn.Read(p)
 	c.got += int64(n)
+	c.answers++
 	return n, err
 }
 

@@ -42,7 +42,8 @@ func (s State) String() string {
 //	File, Data… files are announced before the first Data that names them
 //	StageEnd
 //
-// Run returning nil is the end of the snapshot; there is no other mark.
+// Run returning nil is the end of the snapshot; there is no other mark. A session that was resumed begins in the middle: see
+// [Resume].
 //
 // StageStart and StageEnd are called alone: no other call is under way. File calls
 // never overlap one another, but a File may overlap with Data. Data calls overlap:
@@ -90,11 +91,11 @@ const MaxData = 4 << 20
 
 // A Stage is one of the three copying states with what the donor expects to send.
 type Stage struct {
-	State     State
-	Chunks    uint32 // chunks are numbered from 1 in each stage
-	Files     uint32 // files; in PAGE_COPY the number of pages
-	Bytes     uint64 // estimate of the bytes to come
-	DiskBytes uint64 // estimate of the bytes they take on disk
+	State     State  `json:"state"`
+	Chunks    uint32 `json:"chunks"`     // chunks are numbered from 1 in each stage
+	Files     uint32 `json:"files"`      // files; in PAGE_COPY the number of pages
+	Bytes     uint64 `json:"bytes"`      // estimate of the bytes to come
+	DiskBytes uint64 `json:"disk_bytes"` // estimate of the bytes they take on disk
 }
 
 // Special tablespace ids.
@@ -159,11 +160,14 @@ func (f FileMeta) PageCompressed() bool { return f.Flags&(FileZlib|FileLZ4) != 0
 
 // A Data says where a payload belongs.
 type Data struct {
-	State    State
-	Task     uint32 // 0 for the main connection, workers from 1
-	Chunk    uint32 // from 1 in each stage
-	Block    uint32 // blocks of this chunk sent so far, with this one
-	File     uint32 // FileMeta.Index of a data file; in REDO_COPY of a redo file
-	Offset   uint64 // in the file, bytes
-	FileSize uint64 // bytes; larger than known if the file grew (PAGE_COPY, offset 0). Of a redo file: not its size, see FileMeta.Size
+	State  State
+	Task   uint32 // 0 for the main connection, workers from 1
+	Chunk  uint32 // from 1 in each stage
+	Block  uint32 // blocks of this chunk sent so far, with this one and, in PAGE_COPY, pages left out because their file vanished
+	File   uint32 // FileMeta.Index of a data file; in REDO_COPY of a redo file
+	Offset uint64 // in the file, bytes
+	// FileSize in bytes is larger than known if the file grew (PAGE_COPY, offset 0). A page of a file that has just grown may lie
+	// beyond it, all the same: page 0, from which the donor knows the size, may not have been written yet. Of a redo file
+	// it is not the size, see FileMeta.Size.
+	FileSize uint64
 }
