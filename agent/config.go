@@ -5,7 +5,9 @@ import (
 	"net"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"ordinal/mysqlx"
@@ -15,6 +17,10 @@ import (
 const (
 	MaxReplicas        = 1000
 	MaxCloneWorkers    = 16 // the default of clone_max_concurrency, which bounds the server's own recipient
+	MaxCloneStreams    = 16
+	MinMaxRate         = 1_000_000 // bytes per second
+	MaxLatencyLimit    = time.Minute
+	MaxDonorPatience   = 24 * time.Hour
 	MinMaxLag          = time.Second
 	MaxMaxLag          = 24 * time.Hour
 	MaxDiscoveryWindow = 10 * time.Minute
@@ -51,17 +57,46 @@ type Config struct {
 	AllowEmptySource bool          // --allow-empty-source
 	Adopt            bool          // --adopt
 	CloneWorkers     int           // --clone-workers: extra connections of a clone; -1: as many as [Config.Workers] says
+	CloneStreams     int           // --clone-streams: HTTP streams of a clone; 0: the agents choose
+	Copy             CopyMode      // --copy: who reads this pod's data files for a clone
+	Compress         Compression   // --compress: of a clone's data on the way
+	MaxRate          uint64        // --max-rate: bytes per second of each clone given or taken; 0: no limit
+	LatencyLimit     time.Duration // --donor-latency-limit: a clone is slowed while commits here take longer; 0: no limit
+	DonorPatience    time.Duration // --donor-patience: how long the previous pod may stay unfit before others are asked
 	MaxLag           time.Duration // --max-lag: a replica further behind is not ready
 	DiscoveryWindow  time.Duration // --discovery-window: how long siblings may take to appear in DNS
 
 	AgentVersion string // of this program, for status and logs; not an option
 }
 
+// CopyMode says who reads the data files for a clone: the donor's agent, beside its mysqld, or mysqld itself.
+type CopyMode string
+
+// The copy modes.
+const (
+	CopyAuto   CopyMode = "auto"   // the agent where every check passes, else mysqld
+	CopyDirect CopyMode = "direct" // the agent; mysqld only what it cannot read
+	CopyServer CopyMode = "server" // mysqld
+)
+
+// Compression says whether a clone's data is packed on its way.
+type Compression string
+
+// The choices.
+const (
+	CompressAuto Compression = "auto" // where measuring says that it is faster
+	CompressOn   Compression = "on"
+	CompressOff  Compression = "off"
+)
+
 // DefaultConfig returns the defaults of every option.
 func DefaultConfig() Config {
 	return Config{
 		Ordinal:         -1,
 		CloneWorkers:    -1,
+		Copy:            CopyAuto,
+		Compress:        CompressAuto,
+		DonorPatience:   2 * time.Minute,
 		Volume:          "/var/lib/mysql",
 		MySQLConfigDir:  "/etc/mysql/conf.d",
 		MySQLAddress:    "/var/run/mysqld/mysqld.sock",
@@ -121,6 +156,12 @@ func (c Config) Validate() error {
 	for _, check := range []error{
 		intRange("server-id-base", int(c.ServerIDBase), 1, MaxServerIDBase),
 		intRange("clone-workers", c.CloneWorkers, -1, MaxCloneWorkers),
+		intRange("clone-streams", c.CloneStreams, 0, MaxCloneStreams),
+		oneOf("copy", c.Copy, CopyAuto, CopyDirect, CopyServer),
+		oneOf("compress", c.Compress, CompressAuto, CompressOn, CompressOff),
+		rate("max-rate", c.MaxRate),
+		durationRange("donor-latency-limit", c.LatencyLimit, 0, MaxLatencyLimit),
+		durationRange("donor-patience", c.DonorPatience, 0, MaxDonorPatience),
 		durationRange("max-lag", c.MaxLag, MinMaxLag, MaxMaxLag),
 		durationRange("discovery-window", c.DiscoveryWindow, 0, MaxDiscoveryWindow),
 		listenAddress("data-listen", c.DataListen),
@@ -187,6 +228,25 @@ func intRange(flag string, v, low, high int) error {
 func durationRange(flag string, v, low, high time.Duration) error {
 	if v < low || v > high {
 		return &OptionError{Flag: flag, Value: v.String(), Allowed: fmt.Sprintf("%v to %v", low, high)}
+	}
+	return nil
+}
+
+func oneOf[T ~string](flag string, v T, choices ...T) error {
+	if slices.Contains(choices, v) {
+		return nil
+	}
+	words := make([]string, len(choices))
+	for i, choice := range choices {
+		words[i] = string(choice)
+	}
+	last := len(words) - 1
+	return &OptionError{Flag: flag, Value: string(v), Allowed: strings.Join(words[:last], ", ") + " or " + words[last]}
+}
+
+func rate(flag string, v uint64) error {
+	if v != 0 && v < MinMaxRate {
+		return &OptionError{Flag: flag, Value: strconv.FormatUint(v, 10), Allowed: "0 for no limit, or at least 1MB a second"}
 	}
 	return nil
 }

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"ordinal/internal/coalesce"
 )
 
 // Limits of the data plane. There is none on how long an answer may take: a copy takes as long as it takes.
@@ -48,8 +50,9 @@ func (d *DataPlane) Run(ctx context.Context) error {
 		IdleTimeout:       time.Minute,
 		MaxHeaderBytes:    dataMaxHeader,
 		ErrorLog:          log.New(io.Discard, "", 0), // failed handshakes are anybody's to cause
-		TLSConfig:         d.TLS,
+		TLSConfig:         largeRecords(d.TLS),
 		BaseContext:       func(net.Listener) context.Context { return ctx },
+		ConnContext:       coalesce.ConnContext, // so that a copy's records leave in large writes
 	}
 	stopped := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
@@ -60,7 +63,7 @@ func (d *DataPlane) Run(ctx context.Context) error {
 			_ = server.Close() // cuts what is left; there is nobody to tell
 		}
 	})
-	err := server.ServeTLS(newLimitListener(&silenceListener{d.Listener}, dataMaxConns), "", "")
+	err := server.ServeTLS(coalesce.Listener(newLimitListener(&silenceListener{d.Listener}, dataMaxConns)), "", "")
 	if !stop() {
 		<-stopped
 	}
@@ -68,6 +71,13 @@ func (d *DataPlane) Run(ctx context.Context) error {
 		return nil
 	}
 	return err
+}
+
+// largeRecords returns config with records of full size from the first one on: small ones serve a page that is to be shown early.
+func largeRecords(config *tls.Config) *tls.Config {
+	config = config.Clone()
+	config.DynamicRecordSizingDisabled = true
+	return config
 }
 
 // silenceListener makes the kernel give up on peers that vanish without a word.

@@ -19,7 +19,7 @@ const (
 	stepAdopt                     // move the data directory in the root into a generation
 	stepEmpty                     // leave the volume to the image's own first initialisation
 	stepAsk                       // empty source: ask the siblings, then decide with decideEmptySource
-	stepClone                     // empty replica: clone
+	stepClone                     // replica that is empty or holds an unfinished copy: clone, or go on with it
 	stepWait                      // nothing to do but to look again
 )
 
@@ -45,6 +45,9 @@ func decideVolume(role Role, c *volume.Content, adopt bool) (initStep, error) {
 	case volume.Switching, volume.ChangeUnderWay:
 		return stepResume, nil
 	case volume.UnderWay:
+		if role == RoleReplica {
+			return stepClone, nil
+		}
 		return stepDiscard, nil
 	case volume.NeverCompleted:
 		if n := startsOver(c); n >= maxStartsOver {

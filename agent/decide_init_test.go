@@ -25,7 +25,7 @@ func TestDecideVolume(t *testing.T) {
 		{"complete, adopt is no reason to touch it", volume.Content{Kind: volume.Complete}, true, stepServe, stepServe, false},
 		{"switch interrupted", volume.Content{Kind: volume.Switching}, false, stepResume, stepResume, false},
 		{"change interrupted", volume.Content{Kind: volume.ChangeUnderWay}, false, stepResume, stepResume, false},
-		{"clone under way", volume.Content{Kind: volume.UnderWay}, false, stepDiscard, stepDiscard, false},
+		{"clone under way", volume.Content{Kind: volume.UnderWay}, false, stepDiscard, stepClone, false},
 		{"first initialisation interrupted", volume.Content{Kind: volume.NeverCompleted}, false, stepStartOver, stepStartOver, false},
 		{"first initialisation interrupted again and again", volume.Content{Kind: volume.NeverCompleted, Quarantined: slices.Repeat([]string{"20261121T000000Z-interrupted_first_start"}, maxStartsOver)}, false, 0, 0, true},
 		{"first initialisation prepared", volume.Content{Kind: volume.Prepared}, false, stepAsk, stepDiscard, false},

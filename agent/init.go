@@ -38,7 +38,8 @@ func Init(ctx context.Context, cfg Config, log *zap.Logger) error {
 	}
 	defer vol.Close() // ends with the process in any case
 
-	i := &initialiser{self: self, vol: vol, board: NewBoard(self.id, PhaseInit, cfg.AgentVersion), beat: NewHeartbeat(initBeat)}
+	board := NewBoard(self.id, PhaseInit, cfg.AgentVersion)
+	i := &initialiser{self: self, vol: vol, board: board, metrics: NewMetrics(board, cfg.AgentVersion), beat: NewHeartbeat(initBeat)}
 	if done, err := i.local(ctx); done || err != nil {
 		return err
 	}
@@ -70,10 +71,11 @@ func preflight(role Role, cfg Config) error {
 // An initialiser is one run of agent init.
 type initialiser struct {
 	self
-	vol   *volume.Volume
-	board *Board
-	beat  *Heartbeat
-	keys  *trust.Keys
+	vol     *volume.Volume
+	board   *Board
+	metrics *Metrics
+	beat    *Heartbeat
+	keys    *trust.Keys
 }
 
 // local takes every step that needs nobody else. It reports whether that was all.
@@ -147,7 +149,7 @@ func (i *initialiser) withPlanes(ctx context.Context) error {
 	defer stop()
 	g, planes := errgroup.WithContext(work)
 	g.Go(func() error {
-		return (&StatusPlane{Listener: status, Board: i.board, Heartbeat: i.beat}).Run(planes)
+		return (&StatusPlane{Listener: status, Board: i.board, Heartbeat: i.beat, Metrics: i.metrics.Handler()}).Run(planes)
 	})
 	g.Go(func() error {
 		refuse := clone.RefuseAll(func() clone.Unfit { return *fitness(i.board.Status()) })

@@ -49,6 +49,8 @@ func (c serverConfig) render() []byte {
 	line("relay_log = relay")
 	line("relay_log_recovery = ON")
 	line("plugin_load_add = mysql_clone.so")
+	line("# The snapshot of a clone outlives a break of so many minutes, the most there is: the agent lets go of it sooner.")
+	line("loose_clone_donor_timeout_after_network_failure = 30")
 	line("# The agent starts replication, after it has checked whose transactions would be executed.")
 	line("loose_skip_replica_start = ON")
 	line("loose_skip_slave_start = ON")

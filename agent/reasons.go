@@ -36,6 +36,8 @@ const (
 	CodeStreamTruncated      Code = "stream_truncated"
 	CodeStreamCorrupt        Code = "stream_corrupt"
 	CodeCloneStalled         Code = "clone_stalled"
+	CodeCloneInterrupted     Code = "clone_interrupted"
+	CodeSnapshotGone         Code = "snapshot_gone"
 	CodeBadPages             Code = "bad_pages"
 	CodeVersionMismatch      Code = "version_mismatch"
 	CodePageSizeMismatch     Code = "page_size_mismatch"
@@ -100,7 +102,7 @@ func Codes() []CodeDoc {
 		{CodeInterruptedFirstStart, "The first initialisation on this volume began and never ended. mysqld is never started on the rest: it may lack passwords. It is kept in `quarantine/`.", "Nothing: a new one begins. Remove the quarantine when nobody needs it."},
 		{CodeSiblingsHaveData, "The source's volume is empty but a sibling has data. Starting empty would lose it.", "Bring back the source's volume, or copy a replica's data to it."},
 		{CodeSourceMustNotStartOver, "The source's volume is empty and it is not certain that no data exists anywhere.", "Let all siblings start (`podManagementPolicy: Parallel`). For a new cluster only: `--allow-empty-source`."},
-		{CodeNoSpace, "The volume has no room for the copy.", "Enlarge the volume; the copy goes on by itself."},
+		{CodeNoSpace, "The volume has no room for the copy; what was copied has been removed. The message has the bytes: `need=` and `have=`.", "Enlarge the volume or free space on it; the copy begins by itself when there is room."},
 
 		{CodeDonorNotReady, "The donor cannot give a copy now: it is being built itself, is not replicating or its mysqld does not answer.", byItself},
 		{CodeDonorBusy, "The donor serves another recipient.", byItself},
@@ -108,7 +110,9 @@ func Codes() []CodeDoc {
 		{CodeDonorRestarted, "The donor's mysqld or agent ended during the copy.", byItself},
 		{CodeStreamTruncated, "The copy stopped before its end mark.", byItself},
 		{CodeStreamCorrupt, "A frame of the copy failed its checksum or made no sense.", "If it comes back: the network or a machine's memory damages data."},
-		{CodeCloneStalled, "No byte arrived for too long, not even a heartbeat.", byItself},
+		{CodeCloneStalled, "No byte has arrived for too long, not even a heartbeat. The copy goes on as soon as the donor answers.", byItself},
+		{CodeCloneInterrupted, "The connection to the donor broke in mid-copy. What has arrived is kept, and the copy goes on from there.", byItself},
+		{CodeSnapshotGone, "The donor no longer holds the snapshot that an unfinished copy was made from: its mysqld was restarted, or nobody asked for too long. The copy starts over.", byItself},
 		{CodeBadPages, "InnoDB pages of the copy fail their own checksum: the donor's disk is rotten at the file and page named.", "Check the donor's disk and tables (`innochecksum`, `CHECK TABLE`); restore them or rebuild that pod from another one."},
 		{CodeVersionMismatch, "Donor and recipient run MySQL versions between which CLONE does not work.", "Run the same version in all pods; upgrade replicas first, the source last."},
 		{CodePageSizeMismatch, "Donor and recipient have different `innodb_page_size`.", "Give all pods the same."},

@@ -3,16 +3,12 @@ package agent
 import (
 	"context"
 	"errors"
-	"fmt"
-	"net"
-	"net/http"
 	"slices"
 	"time"
 
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
 
-	"ordinal/clone"
 	"ordinal/internal/trust"
 	"ordinal/internal/volume"
 	"ordinal/mysqlx"
@@ -42,9 +38,11 @@ func Run(ctx context.Context, cfg Config, log *zap.Logger) error {
 	}
 	defer vol.Close() // ends with the process in any case
 
+	board := NewBoard(self.id, PhaseRun, cfg.AgentVersion)
 	r := &runner{
 		self: self, vol: vol, keys: keys, now: time.Now,
-		board:     NewBoard(self.id, PhaseRun, cfg.AgentVersion),
+		board:     board,
+		metrics:   NewMetrics(board, cfg.AgentVersion),
 		beat:      NewHeartbeat(loopBeat),
 		client:    &PeerClient{Peers: self.peers, TLS: keys},
 		readiness: Readiness{MaxLag: cfg.MaxLag},
@@ -59,12 +57,13 @@ func Run(ctx context.Context, cfg Config, log *zap.Logger) error {
 // A runner is one run of agent run. The last group of fields belongs to the loop's goroutine.
 type runner struct {
 	self
-	vol    *volume.Volume
-	keys   *trust.Keys
-	board  *Board
-	beat   *Heartbeat
-	client *PeerClient
-	now    func() time.Time
+	vol     *volume.Volume
+	keys    *trust.Keys
+	board   *Board
+	metrics *Metrics
+	beat    *Heartbeat
+	client  *PeerClient
+	now     func() time.Time
 
 	agent mysqlx.Endpoint // for connections that speak another protocol than SQL
 	db    *mysqlx.DB      // as the agent's account
@@ -140,9 +139,12 @@ func (r *runner) serve(ctx context.Context) error {
 		return errors.Join(err, status.Close())
 	}
 	donor := r.donor()
+	if err := donor.Recover(); err != nil {
+		r.log.Warn("a copy that was under way cannot go on; its recipient starts over", zap.Error(err))
+	}
 	g, running := errgroup.WithContext(ctx)
 	g.Go(func() error {
-		return (&StatusPlane{Listener: status, Board: r.board, Heartbeat: r.beat}).Run(running)
+		return (&StatusPlane{Listener: status, Board: r.board, Heartbeat: r.beat, Metrics: r.metrics.Handler()}).Run(running)
 	})
 	g.Go(func() error {
 		plane := &DataPlane{Listener: data, TLS: r.keys.ServerTLS(r.id.Pod), Board: r.board, Clone: donor.Handler(peerOf)}
@@ -162,47 +164,6 @@ func (r *runner) serve(ctx context.Context) error {
 		return nil
 	}
 	return err
-}
-
-// peerOf names the pod at the other end of a request on the data plane.
-func peerOf(req *http.Request) (string, error) { return trust.PeerPod(req.TLS) }
-
-// donor hands out copies of this pod's data while it is fit to.
-func (r *runner) donor() *clone.Donor {
-	return clone.NewDonor(clone.DonorConfig{
-		Pod:       r.id.Pod,
-		Workers:   r.cfg.Workers(),
-		Dial:      func(ctx context.Context) (net.Conn, error) { return mysqlx.DialRaw(ctx, r.agent) },
-		Server:    r.db,
-		ClusterID: func() string { return r.board.Status().ClusterID },
-		Fit:       func() *clone.Unfit { return fitness(r.board.Status()) },
-		Event:     r.donorEvent,
-	})
-}
-
-// fitness says whether a pod in this state may be copied: only one that serves its role and is not behind.
-func fitness(s Status) *clone.Unfit {
-	switch {
-	case s.Phase == PhaseRun && (s.State == StateSource || s.State == StateReplicating):
-		return nil
-	case s.Phase == PhaseInit:
-		return &clone.Unfit{Code: string(s.State), Message: "it has no data yet"}
-	case len(s.Reasons) > 0:
-		return &clone.Unfit{Code: string(s.State), Message: s.Reasons[0].String()}
-	}
-	return &clone.Unfit{Code: string(s.State), Message: fmt.Sprintf("%s is %s", s.Pod, s.State)}
-}
-
-func (r *runner) donorEvent(e clone.Event) {
-	fields := []zap.Field{zap.String("recipient", e.Recipient), zap.Uint64("bytes", e.Bytes)}
-	switch {
-	case e.Err == nil:
-		r.log.Info("clone session "+e.What, fields...)
-	case e.What == "refused":
-		r.log.Debug("clone session refused", append(fields, zap.Error(e.Err))...)
-	default:
-		r.log.Warn("clone session "+e.What, append(fields, zap.Error(e.Err))...)
-	}
 }
 
 // loop turns until ctx ends. A turn that acted is followed by the next one at once.

@@ -23,6 +23,7 @@ type State string
 const (
 	StateWaitingForSiblings State = "waiting_for_siblings" // an empty source asks who has data
 	StateWaitingForDonor    State = "waiting_for_donor"    // an empty replica has nobody to clone from yet
+	StateWaitingForSpace    State = "waiting_for_space"    // the volume has no room for the copy
 	StateCloning            State = "cloning"
 	StateFinishing          State = "finishing" // the copy is complete: syncing, switching, writing the configuration
 	StateRefused            State = "refused"   // a guard said no; the reasons say which
@@ -41,6 +42,17 @@ const (
 	StateDiverged         State = "diverged"           // this replica has transactions the source lacks
 	StateTerminating      State = "terminating"
 )
+
+// states lists what a pod can be doing in a phase.
+func states(p Phase) []State {
+	if p == PhaseInit {
+		return []State{StateWaitingForSiblings, StateWaitingForDonor, StateWaitingForSpace, StateCloning, StateFinishing, StateRefused}
+	}
+	return []State{
+		StateWaitingForMysqld, StateInitialising, StateGateClosed, StateSource, StateReplicating, StateCatchingUp,
+		StateNotReplicating, StateSourceIsStranger, StateDiverged, StateTerminating,
+	}
+}
 
 // HasData says whether the pod's volume holds a complete data directory.
 type HasData string
@@ -88,6 +100,7 @@ type CloneProgress struct {
 	RateBytesPerSecond float64   `json:"rate_bytes_per_second"`
 	ETASeconds         *float64  `json:"eta_seconds"` // null unknown
 	Since              time.Time `json:"since"`
+	Resumes            int       `json:"resumes"` // how often it went on after a break, those before this process's start included as one
 }
 
 // Reason is one thing worth saying about a pod. Code is stable and for machines, Message is for people and may change.

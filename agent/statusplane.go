@@ -35,6 +35,7 @@ const (
 //	/status             200 and "source" or "replica"
 //	/status?level=full  200 and the number of user tables when data is really served; else 503 and the reasons
 //	/v1/status          200 and the Status as JSON
+//	/metrics            200 and figures for Prometheus: docs/metrics.md
 //
 // In agent init nothing is served, so /startupz and /readyz answer 503 there; Kubernetes runs no probes on init containers,
 // and the answers are for people and siblings. /startupz belongs to mysqld's container: as the startup probe of a native
@@ -44,8 +45,7 @@ type StatusPlane struct {
 	Board      *Board
 	Heartbeat  *Heartbeat
 	StaleAfter time.Duration // 0: DefaultStaleAfter
-	// Extra are further read-only pages by pattern, like "/metrics". They must not block on MySQL.
-	Extra map[string]http.Handler
+	Metrics    http.Handler  // must not block on MySQL; nil: there are none
 }
 
 // ListenStatus opens the status plane's listener, so that a port in use is known before anything else begins.
@@ -130,8 +130,8 @@ func (p *StatusPlane) Handler() http.Handler {
 	mux.HandleFunc("/readyz", p.readyz)
 	mux.HandleFunc("/status", p.status)
 	mux.HandleFunc("/v1/status", p.statusJSON)
-	for pattern, h := range p.Extra {
-		mux.Handle(pattern, h)
+	if p.Metrics != nil {
+		mux.Handle("/metrics", p.Metrics)
 	}
 	return readOnly(mux)
 }

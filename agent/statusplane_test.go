@@ -242,7 +242,7 @@ func TestStatusFields(t *testing.T) {
 	}
 	for _, field := range strings.Fields(`pod ordinal role state ready reasons cluster_id server_uuid server_version gtid_executed
 		gtid_purged has_data lag_seconds user_tables clone donor stage bytes_done bytes_total rate_bytes_per_second eta_seconds since
-		phase observed_at agent_version`) {
+		phase observed_at agent_version resumes`) {
 		if !strings.Contains(string(b), `"`+field+`":`) {
 			t.Errorf("field %s is missing in %s", field, b)
 		}
@@ -274,7 +274,11 @@ func TestReasonCodesAreDocumented(t *testing.T) {
 			t.Errorf("code %q has no explanation in Codes()", c)
 		}
 	}
-	for _, m := range regexp.MustCompile(`Reason\w+\s+=\s+"([a-z0-9_]+)"`).FindAllStringSubmatch(readSource(t, "../clone/handler.go"), -1) {
+	answers := regexp.MustCompile(`Reason\w+\s+=\s+"([a-z0-9_]+)"`).FindAllStringSubmatch(readSource(t, "../clone/messages.go"), -1)
+	if len(answers) == 0 {
+		t.Error("the donor's answers are not where this test looks")
+	}
+	for _, m := range answers {
 		if !strings.Contains(donorCodes, "`"+m[1]+"`") {
 			t.Errorf("the donor's answer %q is not explained", m[1])
 		}
@@ -339,7 +343,9 @@ Beside these it is the donor's state, such as ` + "`catching_up`" + `.
 | ` + "`donor_failed`" + ` | Its mysqld did not answer, or refused. | Nothing, if it passes. Otherwise read the message and the donor's log. |
 | ` + "`clone_plugin_inactive`" + ` | Its mysqld runs without the clone plugin. | Remove what overrides ` + "`plugin_load_add`" + ` in ` + "`zz-ordinal.cnf`" + `, restart mysqld. |
 | ` + "`unsupported_content`" + ` | It has what a clone cannot carry; the message names it. | Move it into plain InnoDB tablespaces or drop it. |
+| ` + "`donor_no_space`" + ` | Its own volume has too little room for what its mysqld keeps there while it is copied; the message has the bytes. | Enlarge the donor's volume or free space on it. |
 | ` + "`no_such_session`" + ` | The copy has been given up meanwhile. | Nothing: the recipient starts over. |
+| ` + "`snapshot_gone`" + ` | Its mysqld no longer holds the snapshot: it was restarted, or the recipient was away for too long. | Nothing: the recipient starts over. |
 | ` + "`bad_request`" + ` | The request makes no sense to this version. | Run the same version of the agent everywhere. |
 `
 

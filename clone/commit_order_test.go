@@ -49,13 +49,19 @@ func TestCommitOrder(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := newSession("mysql-2")
-	s.clone = session
+	a := &attempt{
+		lanes: 1, joined: []*lane{newLane(io.Discard)}, side: &serverSide{session: session},
+		ready: make(chan struct{}), produced: make(chan struct{}), filesEnd: make(chan struct{}),
+	}
+	close(a.produced)
 	blocked := func() bool {
 		return len(replica.Query(t, "SELECT 1 FROM performance_schema.threads WHERE PROCESSLIST_STATE = 'Waiting for preceding transaction to commit'")) > 0
 	}
+	a.ctx, a.cancel = context.WithCancelCause(ctx)
+	relay := newRelaySink(NewDonor(DonorConfig{}), newSession("mysql-2"))
+	relay.attach(a)
 	sink := &hookedSink{
-		relaySink: newRelaySink(s, io.Discard),
+		relaySink: relay,
 		start: func(stage protocol.Stage) {
 			if stage.State == protocol.StatePageCopy {
 				buildAndInsert(t, source)
@@ -63,7 +69,7 @@ func TestCommitOrder(t *testing.T) {
 			}
 		},
 	}
-	if err := sink.w.Hello(stream.Hello{}); err != nil {
+	if err := a.main().Hello(stream.Hello{}); err != nil {
 		t.Fatal(err)
 	}
 	begun, over, released := time.Now(), make(chan struct{}), make(chan struct{})
@@ -141,7 +147,7 @@ func (h *hookedSink) StageEnd(ctx context.Context, s protocol.Stage) error {
 		case err := <-done:
 			return err
 		case <-tick.C:
-			_ = h.session.confirm(stream.Stage(s.State)) // an error until the relay waits for it
+			_ = h.attempt.confirm(stream.Stage(s.State)) // an error until the relay waits for it
 		}
 	}
 }

@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -80,7 +79,7 @@ func fill(dir string, r *Recipient, donor Peer) error {
 		case volume.Switching:
 			err = v.FinishSwitch()
 		case volume.UnderWay:
-			err = v.Discard(context.Background(), c.Generation)
+			err = goOnFilling(v, c.Generation, r, donor)
 		case volume.Empty:
 			err = fillEmpty(v, r, donor)
 		default:
@@ -91,6 +90,31 @@ func fill(dir string, r *Recipient, donor Peer) error {
 		}
 	}
 	return errors.New("it does not converge")
+}
+
+// goOnFilling takes up an unfinished copy, or removes it when nothing of it can be used.
+func goOnFilling(v *volume.Volume, n int, r *Recipient, donor Peer) error {
+	ctx := context.Background()
+	g, err := v.Generation(n)
+	if err != nil {
+		return v.Discard(ctx, n)
+	}
+	defer g.Close()
+	offer, err := r.Resume(donor, g.Root(), Wants{})
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, ErrSaved) {
+		return v.Discard(ctx, n)
+	}
+	if err != nil {
+		return err
+	}
+	_, err = offer.Receive(ctx, g.Root(), &quiet{})
+	if errors.Is(err, ErrSnapshotGone) {
+		return v.Discard(ctx, n)
+	}
+	if err != nil {
+		return err
+	}
+	return v.Complete(ctx, g, volume.Facts{})
 }
 
 func fillEmpty(v *volume.Volume, r *Recipient, donor Peer) error {
@@ -146,12 +170,12 @@ func newVolume(t *testing.T) (dir, trace string) {
 	return dir, filepath.Join(parent, "trace")
 }
 
-// smallDonor sends smallCopy to whoever asks.
+// smallDonor sends smallCopy to whoever asks, and goes on with it after any break.
 func smallDonor(t *testing.T) *fakeDonor {
 	t.Helper()
 	donor := newFakeDonor(t, "mysql-0")
 	raw, _ := encode(t, donor.hello, smallCopy())
-	donor.sends(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(raw) })
+	donor.copy = framesOf(t, raw)
 	return donor
 }
 
@@ -159,13 +183,13 @@ func smallDonor(t *testing.T) *fakeDonor {
 func TestConfirmedIsSynced(t *testing.T) {
 	t.Parallel()
 	dir, file := newVolume(t)
-	out, err := recipientProcess(t, smallDonor(t), dir, "-y", "-o", file, "-e", "trace=pwrite64,fsync,write,renameat").CombinedOutput()
+	out, err := recipientProcess(t, smallDonor(t), dir, "-y", "-o", file, "-e", "trace=pwrite64,fsync,fdatasync,write,renameat").CombinedOutput()
 	if err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
 	trace, err := os.ReadFile(file)
 	must(t, err)
-	call := regexp.MustCompile(`(pwrite64|fsync|write)\(\d+<([^>]*)>`)
+	call := regexp.MustCompile(`(pwrite64|fsync|fdatasync|write)\(\d+<([^>]*)>`)
 	rename := regexp.MustCompile(`renameat\(\d+<([^>]*)>, "([^"]*)", \d+<([^>]*)>, "([^"]*)"`)
 	dirty, written, said := make(map[string]bool), 0, 0
 	for line := range strings.Lines(string(trace)) {
@@ -179,7 +203,7 @@ func TestConfirmedIsSynced(t *testing.T) {
 		case m[1] == "pwrite64":
 			dirty[m[2]] = true
 			written++
-		case m[1] == "fsync":
+		case m[1] == "fsync", m[1] == "fdatasync":
 			delete(dirty, m[2])
 		case (strings.HasPrefix(m[2], "socket:") || strings.HasPrefix(m[2], "TCP")) && written > 0:
 			said++
@@ -197,7 +221,7 @@ func TestConfirmedIsSynced(t *testing.T) {
 // Whatever it has come to: what is current is complete, what is not complete is marked, and the next run gets to the end.
 func TestCrashPoints(t *testing.T) {
 	t.Parallel()
-	for _, call := range []string{"openat", "mkdirat", "renameat", "unlinkat", "symlinkat", "fsync", "ftruncate", "pwrite64", "write"} {
+	for _, call := range []string{"openat", "mkdirat", "renameat", "unlinkat", "symlinkat", "fsync", "fdatasync", "ftruncate", "fallocate", "pwrite64", "write"} {
 		atEveryCall(t, call, func(int) string { return "signal=SIGKILL" })
 	}
 }
@@ -205,9 +229,9 @@ func TestCrashPoints(t *testing.T) {
 // TestErrorPoints lets the same calls fail as they fail on a full or a dying disk.
 func TestErrorPoints(t *testing.T) {
 	t.Parallel()
-	for _, call := range []string{"openat", "fsync", "pwrite64", "renameat", "ftruncate"} {
+	for _, call := range []string{"openat", "fsync", "fdatasync", "pwrite64", "renameat", "ftruncate"} {
 		atEveryCall(t, call, func(n int) string {
-			if call == "fsync" || n%2 == 0 {
+			if strings.HasSuffix(call, "sync") || n%2 == 0 {
 				return "error=EIO"
 			}
 			return "error=ENOSPC"
@@ -255,10 +279,12 @@ func atEveryCall(t *testing.T, call string, action func(n int) string) {
 			}
 			_ = os.RemoveAll(filepath.Dir(dir))
 		}
-		if points == 0 {
+		if points == 0 && call != "fallocate" {
 			t.Errorf("%s was never hit", call)
 		}
-		t.Logf("%d points", points)
+		donor.mu.Lock()
+		defer donor.mu.Unlock()
+		t.Logf("%d points; %d times a copy was gone on with", points, donor.resumed)
 	})
 }
 

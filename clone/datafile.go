@@ -1,11 +1,7 @@
 package clone
 
 import (
-	"encoding/binary"
 	"fmt"
-	"maps"
-	"sync"
-	"sync/atomic"
 
 	"ordinal/internal/innodb"
 	"ordinal/stream"
@@ -25,26 +21,26 @@ type fileID struct {
 	index uint32
 }
 
-// A dataFile is one file of the copy, as far as it has arrived.
-//
-// Data for it may arrive on several goroutines at once; everything else happens while none does.
+// A dataFile is one file of the copy, as far as it has arrived. The directory's mutex guards it; what data is checked and written by
+// (path, pages, fsp, punch, sparse) changes only while no data is on its way.
 type dataFile struct {
-	id      fileID
-	name    string // as the donor sent it last
-	path    string // below the data directory, now; "" when the content is dropped on purpose
-	next    string // the path it gets when the batch of DDL changes is over; "" when it keeps its path
-	space   uint32
-	fsp     innodb.Flags
-	pages   bool   // consists of InnoDB pages, which are checked
-	punch   uint32 // file-system block size to punch compressed pages' tails with; 0 = write whole pages
-	sparse  bool   // the donor's file has holes: so may ours
-	deleted atomic.Bool
+	id     fileID
+	name   string // as the donor sent it last
+	path   string // below the data directory, now; "" when the content is dropped on purpose
+	space  uint32
+	fsp    innodb.Flags
+	pages  bool   // consists of InnoDB pages, which are checked
+	punch  uint32 // file-system block size to punch compressed pages' tails with; 0 = write whole pages
+	sparse bool   // the donor's file has holes: so may ours
 
-	mu      sync.Mutex
-	size    uint64 // the largest size the donor has named
-	arrived coverage
-	bad     badPages
-	dirty   bool // written since the last sync
+	firstChunk, lastChunk uint32 // of FILE_COPY; 0 when the file is newer
+
+	deleted  bool
+	size     uint64 // the largest size the donor has named
+	reaches  uint64 // our file must be at least that long, in bytes
+	arrived  coverage
+	bad      badPages
+	unsynced bool // written since the last sync
 }
 
 // newDataFile takes the donor's description of a file; path is where it is kept.
@@ -80,14 +76,6 @@ func (f *dataFile) update(meta stream.File) error {
 	return nil
 }
 
-// final is the path that f has when the batch of DDL changes under way is over.
-func (f *dataFile) final() string {
-	if f.next != "" {
-		return f.next
-	}
-	return f.path
-}
-
 func (f *dataFile) undo() bool { return f.space >= minUndoSpace && f.space < maxUndoSpace }
 
 // finalSize is the size the file has on the donor: what was announced, rounded up to the extent for a tablespace that has
@@ -103,98 +91,18 @@ func (f *dataFile) finalSize() uint64 {
 	return (f.size/extent + 1) * extent
 }
 
-// defaultUnit is the granularity, in bytes, in which the arrival of a file without pages is recorded.
-const defaultUnit = 16 << 10
-
-// coverage records which parts of a file have arrived, in units of a page. It takes memory for what has arrived, not for what
-// a donor says there is: sizes and offsets come from the network.
-type coverage struct {
-	unit   uint64 // bytes
-	size   uint64 // bytes that have to arrive; what lies beyond is not recorded
-	blocks map[uint64]*coverageBlock
-	n      uint64 // units that have arrived
-}
-
-// A coverageBlock is 4096 units, a bit each.
-type coverageBlock [64]uint64
-
-const blockUnits = uint64(len(coverageBlock{})) * 64
-
-// add records n bytes at offset. A unit counts when its first byte is in the range: a file's last unit may be short.
-func (c *coverage) add(offset, n uint64) {
-	end := min(offset+n, c.size)
-	for u := (offset + c.unit - 1) / c.unit; u*c.unit < end; u++ {
-		block := c.blocks[u/blockUnits]
-		if block == nil {
-			if c.blocks == nil {
-				c.blocks = make(map[uint64]*coverageBlock)
-			}
-			block = new(coverageBlock)
-			c.blocks[u/blockUnits] = block
-		}
-		word, bit := u%blockUnits/64, uint64(1)<<(u%64)
-		if block[word]&bit == 0 {
-			block[word] |= bit
-			c.n++
-		}
+// makeRoom checks that n bytes lie within the file, which may have grown.
+func (f *dataFile) makeRoom(h stream.DataHeader, n uint64) error {
+	if h.FileSize > maxFileSize || h.Offset > maxFileSize {
+		return fmt.Errorf("file %q: a size of %d bytes or offset %d is beyond any server's", f.name, h.FileSize, h.Offset)
 	}
-}
-
-// missing is the first offset that has not arrived; ok is false when everything has.
-func (c *coverage) missing() (offset uint64, ok bool) {
-	if c.n >= (c.size+c.unit-1)/c.unit {
-		return 0, false
+	f.size = max(f.size, h.FileSize)
+	if h.Stage == stream.StagePageCopy {
+		// With several connections a page may come before the one that tells that the file has grown.
+		f.size = max(f.size, h.Offset+n)
 	}
-	for u := uint64(0); ; u++ {
-		block := c.blocks[u/blockUnits]
-		if block == nil || block[u%blockUnits/64]&(1<<(u%64)) == 0 {
-			return u * c.unit, true
-		}
+	if h.Offset+n > f.size {
+		return fmt.Errorf("file %q: %d bytes at offset %d lie beyond its end at %d", f.name, n, h.Offset, f.size)
 	}
-}
-
-// badPages holds, by page number, the pages whose last arrived content fails its own checksum.
-type badPages map[uint64]error
-
-// maxBadPages bounds the bookkeeping per file. A copy of a busy server has a handful of torn pages at a time.
-const maxBadPages = 4096
-
-// check verifies every page in data, which begins at offset of the file, and returns those that are bad. It takes no lock:
-// the parts of a file that arrive at one time do not overlap.
-func (f *dataFile) check(offset uint64, data []byte) (badPages, error) {
-	size := f.fsp.PhysicalSize()
-	if offset%uint64(size) != 0 || len(data)%size != 0 {
-		return nil, fmt.Errorf("file %q: %d bytes at offset %d are not whole pages of %d bytes", f.name, len(data), offset, size)
-	}
-	var bad badPages
-	for no := offset / uint64(size); len(data) > 0; no, data = no+1, data[size:] {
-		if err := innodb.CheckPage(data[:size], f.fsp); err != nil && !f.oldDoublewrite(no, data) {
-			if bad == nil {
-				bad = badPages{}
-			}
-			bad[no] = err
-		}
-	}
-	return bad, nil
-}
-
-// oldDoublewrite reports whether a page is one of the copies that servers before 8.0.20 kept in the second and third extent of
-// the system tablespace: of other pages, in other sizes, some torn, and never read again. See refman/8.0 innodb-doublewrite-buffer.
-func (f *dataFile) oldDoublewrite(no uint64, page []byte) bool {
-	extent := uint64(innodb.ExtentBytes(f.fsp.LogicalSize()) / f.fsp.LogicalSize())
-	return f.space == systemSpace && no >= extent && no < 3*extent &&
-		(uint64(binary.BigEndian.Uint32(page[offPageNumber:])) != no || binary.BigEndian.Uint32(page[offPageSpace:]) != systemSpace)
-}
-
-// note replaces what was known of the pages in n bytes at offset by bad. The caller holds f.mu.
-func (f *dataFile) note(offset, n uint64, bad badPages) error {
-	size := uint64(f.fsp.PhysicalSize())
-	for no := offset / size; len(f.bad) > 0 && no*size < offset+n; no++ {
-		delete(f.bad, no)
-	}
-	if len(f.bad)+len(bad) > maxBadPages {
-		return &BadPagesError{File: f.path, Pages: bad.numbers()}
-	}
-	maps.Copy(f.bad, bad)
 	return nil
 }

@@ -2,7 +2,6 @@ package clone
 
 import (
 	"errors"
-	"os"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -21,21 +20,14 @@ const directAlign = 4096
 // directBytes is the size from which on a piece is worth a trip to the disk of its own.
 const directBytes = 256 << 10
 
-// directBuffer returns n bytes of which those from offset at on are aligned.
-func directBuffer(n, at int) []byte {
-	b := make([]byte, n+directAlign)
-	skip := (directAlign - (misaligned(b)+at)%directAlign) % directAlign
-	return b[skip : skip+n : skip+n]
-}
-
 func misaligned(b []byte) int { return int(uintptr(unsafe.Pointer(unsafe.SliceData(b))) % directAlign) }
 
 // writeDirect writes data past the page cache, if that is possible. If not, nothing that counts was written.
-func (d *Directory) writeDirect(f *dataFile, out *openFile, h stream.DataHeader, data []byte) (done bool, err error) {
-	if f.punch != 0 || f.sparse || len(data) < directBytes || len(data)%directAlign != 0 || h.Offset%directAlign != 0 || misaligned(data) != 0 {
+func (d *Directory) writeDirect(f *dataFile, out *openFile, at string, h stream.DataHeader, data []byte) (done bool, err error) {
+	if f.holes() || len(data) < directBytes || len(data)%directAlign != 0 || h.Offset%directAlign != 0 || misaligned(data) != 0 {
 		return false, nil
 	}
-	file := d.open.direct(out, f.path)
+	file := d.open.direct(out, at)
 	if file == nil {
 		return false, nil
 	}
@@ -48,12 +40,12 @@ func (d *Directory) writeDirect(f *dataFile, out *openFile, h stream.DataHeader,
 }
 
 // direct returns f opened for writing past the page cache, nil where the file system has no such thing.
-func (o *openFiles) direct(f *openFile, path string) *os.File {
+func (o *openFiles) direct(f *openFile, path string) diskFile {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if f.bypass == nil && !o.noDirect {
 		var err error
-		if f.bypass, err = o.root.OpenFile(path, os.O_WRONLY|unix.O_DIRECT, 0); err != nil {
+		if f.bypass, err = o.disk.open(path, true); err != nil {
 			f.bypass, o.noDirect = nil, true // the page cache always works
 		}
 	}

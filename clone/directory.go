@@ -2,48 +2,61 @@ package clone
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"os"
 	"path"
 	"strconv"
 	"sync"
-	"sync/atomic"
 
-	"golang.org/x/sync/errgroup"
-	"golang.org/x/sys/unix"
-
+	"ordinal/clone/protocol"
 	"ordinal/mysqlx"
 	"ordinal/stream"
 )
 
 // Bounds on what a stream may make a recipient keep in memory.
 const (
-	maxFiles    = 4 << 20
-	maxFileSize = 64 << 40 // bytes; InnoDB's own limit for 16 KiB pages
+	maxFiles     = 4 << 20
+	maxRedoFiles = 1024     // a server keeps 32, older ones at most 100
+	maxFileSize  = 64 << 40 // bytes; InnoDB's own limit for 16 KiB pages
 )
-
-// syncers is how many files are synced at a time: enough to keep a disk's queue filled, few enough to leave it usable.
-const syncers = 8
 
 // A Directory builds a data directory from the parts of a clone, in the order in which a donor's server sends them.
 //
-// Data may be called concurrently. No other method may run beside it or beside another, except that File may announce the
-// deletion of a file whose data is still being written. After an error the directory is good for Close only.
+// The parts may come in several attempts: after a break call Interrupt, tell the donor what Progress says, and go on. They may
+// even come to several processes: what Save and StageEnd leave on the volume, LoadDirectory takes up again.
+//
+// Data and Expect may be called concurrently, and File beside them if it announces the deletion of a file. Save may be called at
+// any time. No other method may run beside another. After an error from the disk the directory is good for Close only: every later
+// call returns that error, and what was saved before is still good to be loaded.
 type Directory struct {
-	root    *os.Root
-	server  mysqlx.Version
-	stage   stream.Stage
-	ended   bool // the present stage's end has been seen
-	files   []*dataFile
-	redo    []*dataFile
-	byPath  map[string]fileID // where something is, or is about to be
-	renamed []*dataFile       // that wait for their final path
-	made    map[string]bool   // directories
-	open    *openFiles
-	bytes   atomic.Uint64
-	pages   atomic.Uint64
-	mu      sync.Mutex // guards files and redo against File beside Data
+	disk   disk
+	server mysqlx.Version
+	open   *openFiles
+
+	// turn is held by what concerns the copy as a whole: a new stage, a checkpoint, the end. It is taken before mu.
+	turn     sync.Mutex
+	note     []byte  // the caller's, saved with the state
+	pending  changes // by DDL, being made
+	finished bool
+
+	// mu guards the books, all that follows. It is never held while data is written or synced.
+	mu       sync.Mutex
+	stage    stream.StageStart // the present one; Stage is 0 before the first
+	ended    bool              // its end has been seen
+	files    []*dataFile
+	redo     []*dataFile
+	byPath   map[string]fileID // where something is, or is about to be
+	made     map[string]bool   // directories
+	batch    batch             // changes by DDL that wait for the next stage
+	ledger   ledger
+	bytes    uint64
+	pages    uint64
+	room     uint64          // bytes on disk that the files of FILE_COPY may still be given in advance
+	unsynced []*dataFile     // files written to since they were synced last
+	renamed  map[string]bool // directories in which names have changed since they were synced last
+	broken   error           // the first error from the disk
 }
 
 // Summary is what a finished copy consists of.
@@ -56,45 +69,95 @@ type Summary struct {
 // NewDirectory starts to build in root, which holds nothing but the marker that keeps servers away. server is the version
 // of the donor's mysqld: it decides about names and formats. The caller keeps root open until after Close.
 func NewDirectory(root *os.Root, server mysqlx.Version) *Directory {
+	return newDirectory(rootDisk{root}, server)
+}
+
+func newDirectory(on disk, server mysqlx.Version) *Directory {
 	return &Directory{
-		root:   root,
-		server: server,
-		byPath: make(map[string]fileID),
-		made:   make(map[string]bool),
-		open:   newOpenFiles(root),
+		disk:    on,
+		server:  server,
+		open:    newOpenFiles(on),
+		byPath:  make(map[string]fileID),
+		made:    make(map[string]bool),
+		renamed: make(map[string]bool),
+		ledger:  newLedger(0),
 	}
 }
 
 // Close releases the descriptors; what was built stays as it is.
 func (d *Directory) Close() error { return d.open.closeAll() }
 
-// StageStart enters the next stage. Changes by DDL that were announced before it become final.
-func (d *Directory) StageStart(s stream.StageStart) error {
-	if s.Stage != d.stage+1 && !(d.stage == 0 && s.Stage == stream.StageFileCopy) || d.stage != 0 && !d.ended {
-		return fmt.Errorf("%v follows %v: out of order", s.Stage, d.stage)
+// fail notes an error from the disk, after which nothing is certain any more, and returns it.
+func (d *Directory) fail(err error) error {
+	if err == nil {
+		return nil
 	}
-	if err := d.settleNames(); err != nil {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.broken = cmp.Or(d.broken, err)
+	return err
+}
+
+// StageStart enters the next stage. Changes by DDL that were announced before it are made now: as one step, which is done or undone
+// however the process ends, and which LoadDirectory finishes.
+func (d *Directory) StageStart(s stream.StageStart) error {
+	d.turn.Lock()
+	defer d.turn.Unlock()
+	if err := d.enter(s); err != nil {
 		return err
 	}
-	d.stage, d.ended = s.Stage, false
+	return d.fail(d.makeChanges())
+}
+
+// enter opens the books of the next stage.
+func (d *Directory) enter(s stream.StageStart) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.broken != nil {
+		return d.broken
+	}
+	if now := d.stage.Stage; s.Stage != now+1 && !(now == 0 && s.Stage == stream.StageFileCopy) || now != 0 && !d.ended {
+		return fmt.Errorf("%v follows %v: out of order", s.Stage, now)
+	}
+	if s.Chunks > maxChunks {
+		return fmt.Errorf("%d chunks in %v: more than any server's", s.Chunks, s.Stage)
+	}
+	err := d.applyBatch()
+	if err == nil && d.stage.Stage == stream.StageFileCopy {
+		err = d.checkArrived()
+	}
+	if err != nil {
+		d.broken = err // the books are in no order any more
+		return err
+	}
+	d.stage, d.ended, d.ledger = s, false, newLedger(s.Chunks)
+	if d.room = 0; s.Stage == stream.StageFileCopy {
+		d.room = s.DiskBytes
+	}
 	return nil
 }
 
-// File takes a file's description: a new file, a change by DDL, or the news that it is gone.
+// File takes a file's description: a new file, a change by DDL, or the news that it is gone. Changes by DDL come between two
+// stages; they are only collected, and made by StageStart.
 func (d *Directory) File(meta stream.File) error {
-	switch copying := d.stage == stream.StageFileCopy || d.stage == stream.StagePageCopy; {
-	case d.ended && copying && meta.Stage == d.stage+1:
-		return d.change(meta)
-	case d.ended || meta.Stage != d.stage:
-		return fmt.Errorf("file %q of %v in %v: out of order", meta.Name, meta.Stage, d.stage)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	stage := d.stage.Stage
+	switch copying := stage == stream.StageFileCopy || stage == stream.StagePageCopy; {
+	case d.broken != nil:
+		return d.broken
+	case d.ended && copying && meta.Stage == stage+1:
+		return d.collect(meta)
+	case d.ended || meta.Stage != stage:
+		return fmt.Errorf("file %q of %v in %v: out of order", meta.Name, meta.Stage, stage)
 	case meta.Flags&stream.FlagDeleted != 0:
 		return d.gone(meta)
-	case d.stage == stream.StageFileCopy:
+	case stage == stream.StageFileCopy:
 		return d.create(meta)
-	case d.stage == stream.StageRedoCopy:
+	case stage == stream.StageRedoCopy:
 		return d.redoFile(meta)
 	}
-	return fmt.Errorf("file %q is described in the middle of %v", meta.Name, d.stage)
+	return fmt.Errorf("file %q is described in the middle of %v", meta.Name, stage)
 }
 
 // gone notes that the donor's file vanished while it was being sent. Our copy stays until the next change says so too.
@@ -103,7 +166,10 @@ func (d *Directory) gone(meta stream.File) error {
 	if err != nil {
 		return err
 	}
-	f.deleted.Store(true)
+	f.deleted = true
+	if d.stage.Stage == stream.StageFileCopy && f.firstChunk != 0 {
+		d.ledger.gone(f.firstChunk, f.lastChunk)
+	}
 	return nil
 }
 
@@ -117,32 +183,37 @@ func (d *Directory) create(meta stream.File) error {
 		return err
 	}
 	f.arrived.size = meta.Size
+	f.firstChunk, f.lastChunk = meta.FirstChunk, meta.LastChunk
 	if f.path != "" {
 		if err := d.makeFile(f); err != nil {
 			return err
 		}
 	}
-	d.add(f)
+	d.files = append(d.files, f)
 	return nil
 }
 
-// newFile describes a data file without touching the disk. Its path is free of any other file's.
+// newFile describes a data file without touching the disk.
 func (d *Directory) newFile(meta stream.File) (*dataFile, error) {
 	if meta.Index >= maxFiles || meta.Size > maxFileSize {
 		return nil, fmt.Errorf("file %q: index %d or size %d is beyond any server's", meta.Name, meta.Index, meta.Size)
 	}
-	id := fileID{index: meta.Index}
-	if meta.FSPFlags == notATablespace {
-		if meta.Name != bufferPoolFile && meta.Name != "./"+bufferPoolFile {
-			return newDataFile(id, meta, "") // a list of pages to warm up with under another name: not worth a risk
-		}
-		return newDataFile(id, meta, bufferPoolFile)
-	}
-	rel, err := tablespacePath(meta.Name)
+	at, err := dataPath(meta)
 	if err != nil {
 		return nil, err
 	}
-	return newDataFile(id, meta, rel)
+	return newDataFile(fileID{index: meta.Index}, meta, at)
+}
+
+// dataPath is where a data file belongs, below the data directory; "" when its content is not kept.
+func dataPath(meta stream.File) (string, error) {
+	if meta.FSPFlags != notATablespace {
+		return tablespacePath(meta.Name)
+	}
+	if meta.Name != bufferPoolFile && meta.Name != "./"+bufferPoolFile {
+		return "", nil // a list of pages to warm up with under another name: not worth a risk
+	}
+	return bufferPoolFile, nil
 }
 
 // bufferPoolFile is the one file of a clone that is no tablespace. See refman/8.4 innodb-preload-buffer-pool.
@@ -153,16 +224,47 @@ func (d *Directory) makeFile(f *dataFile) error {
 	if other, taken := d.byPath[f.path]; taken && other != f.id {
 		return fmt.Errorf("two files of the clone are named %q", f.path)
 	}
-	if err := d.makeParent(f.path); err != nil {
+	file, err := d.createAt(f.path)
+	if err == nil {
+		err = errors.Join(d.allocate(f, file), file.Close())
+	}
+	if err != nil {
+		d.broken = err
 		return err
 	}
-	file, err := d.root.OpenFile(f.path, os.O_CREATE|os.O_EXCL|os.O_RDWR|unix.O_NOFOLLOW, 0o640)
-	if err != nil {
-		return fmt.Errorf("create %s: %w", f.path, err)
-	}
 	d.byPath[f.path] = f.id
-	f.dirty = true
-	return file.Close()
+	return nil
+}
+
+// allocate gives a large new file its room on the disk: to write past the page cache into it costs less than to make it grow, above all
+// on a busy disk. Together such files get no more than the donor said the stage takes, for which the recipient has checked that there is
+// room: what a file is said to have is only a number.
+func (d *Directory) allocate(f *dataFile, file diskFile) error {
+	if !f.pages || f.holes() || f.size < allocateBytes || f.size > d.room {
+		return nil
+	}
+	d.room -= f.size
+	if err := file.allocate(f.size); err != nil {
+		return fmt.Errorf("make room for %s: %w", f.path, err)
+	}
+	d.touch(f)
+	return nil
+}
+
+// allocateBytes is the size from which on a file is given its room in advance. Smaller ones are written through the page cache.
+const allocateBytes = 1 << 20
+
+// createAt makes an empty file and the directory it is in. The caller closes it.
+func (d *Directory) createAt(name string) (diskFile, error) {
+	if err := d.makeParent(name); err != nil {
+		return nil, err
+	}
+	file, err := d.disk.create(name)
+	if err != nil {
+		return nil, fmt.Errorf("create %s: %w", name, err)
+	}
+	d.renamed[path.Dir(name)] = true
+	return file, nil
 }
 
 // makeParent makes the directory of the schema that name lies in, if it is not there yet.
@@ -171,30 +273,18 @@ func (d *Directory) makeParent(name string) error {
 	if dir == "." || d.made[dir] {
 		return nil
 	}
-	if err := d.root.Mkdir(dir, 0o750); err != nil && !errors.Is(err, os.ErrExist) {
+	if err := d.disk.mkdir(dir); err != nil && !errors.Is(err, os.ErrExist) {
 		return fmt.Errorf("make directory %s: %w", dir, err)
 	}
-	if info, err := d.root.Lstat(dir); err != nil || !info.IsDir() {
+	if info, err := d.disk.lstat(dir); err != nil || !info.IsDir() {
 		return fmt.Errorf("make directory %s: something else is there: %w", dir, cmp.Or(err, os.ErrExist))
 	}
-	d.made[dir] = true
+	d.made[dir], d.renamed["."] = true, true
 	return nil
-}
-
-func (d *Directory) add(f *dataFile) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if f.id.redo {
-		d.redo = append(d.redo, f)
-	} else {
-		d.files = append(d.files, f)
-	}
 }
 
 // file looks a file up by its identity.
 func (d *Directory) file(id fileID) (*dataFile, error) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
 	list := d.files
 	if id.redo {
 		list = d.redo
@@ -207,137 +297,197 @@ func (d *Directory) file(id fileID) (*dataFile, error) {
 
 // redoFile makes a file of the redo log, or notes its size when it is announced again.
 func (d *Directory) redoFile(meta stream.File) error {
-	if int(meta.Index) < len(d.redo) {
+	if int(meta.Index) < len(d.redo) && meta.Size <= maxFileSize {
 		return d.redo[meta.Index].update(meta)
 	}
 	if int(meta.Index) != len(d.redo) || len(d.redo) >= maxRedoFiles || meta.Size > maxFileSize {
 		return fmt.Errorf("redo file with index %d and %d bytes: want index %d", meta.Index, meta.Size, len(d.redo))
 	}
-	name := "ib_logfile" + strconv.Itoa(int(meta.Index))
-	if d.server.AtLeast(8, 0, 30) {
-		name = "#innodb_redo/#ib_redo" + strconv.Itoa(int(meta.Index))
-	}
-	f, err := newDataFile(fileID{redo: true, index: meta.Index}, meta, name)
+	f, err := newDataFile(fileID{redo: true, index: meta.Index}, meta, d.redoPath(meta.Index))
 	if err != nil {
 		return err
 	}
 	if err := d.makeFile(f); err != nil {
 		return err
 	}
-	d.add(f)
+	d.redo = append(d.redo, f)
 	return nil
 }
 
-// maxRedoFiles bounds a redo log's files; a server keeps 32, older ones at most 100.
-const maxRedoFiles = 1024
+// redoPath is where the donor's version keeps a file of its redo log.
+func (d *Directory) redoPath(index uint32) string {
+	if d.server.AtLeast(8, 0, 30) {
+		return "#innodb_redo/#ib_redo" + strconv.Itoa(int(index))
+	}
+	return "ib_logfile" + strconv.Itoa(int(index))
+}
 
-// Data writes what has arrived of a file. data is not kept. The pages in it are checked; a bad one is an error only when the
-// clone ends without having sent it again.
+// Expect announces data that is going to be written: for each task in the order in which it sends, and before the call of Data for it.
+// The ledger then knows what is still missing of a chunk that its task has left.
+func (d *Directory) Expect(h stream.DataHeader) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if h.Stage == d.stage.Stage && !d.ended {
+		d.ledger.expect(h)
+	}
+}
+
+// Data writes what has arrived of a file, unpacked. data is not kept. The pages in it are checked; a bad one is an error only when
+// the clone ends without having sent it again. What was not announced with Expect is written too, but a later attempt sends it
+// again.
 func (d *Directory) Data(h stream.DataHeader, data []byte) error {
-	if h.Stage != d.stage || d.ended {
-		return fmt.Errorf("data of %v in %v", h.Stage, d.stage)
-	}
-	f, err := d.file(fileID{redo: h.Stage == stream.StageRedoCopy, index: h.File})
+	f, at, err := d.admit(h, uint64(len(data)))
 	if err != nil {
 		return err
 	}
-	d.bytes.Add(uint64(len(data)))
-	if err := f.arrive(h, data); err != nil {
-		return err
-	}
-	if f.pages {
-		d.pages.Add(uint64(len(data) / f.fsp.PhysicalSize()))
-	}
-	if f.deleted.Load() || f.path == "" {
-		return nil
-	}
-	out, err := d.open.acquire(f.id, f.path)
-	if err != nil {
-		return err
-	}
-	done, err := d.writeDirect(f, out, h, data)
-	if err == nil && !done {
-		err = f.write(out.File, h, data)
-	}
-	if err != nil {
-		return errors.Join(fmt.Errorf("write %s: %w", f.path, err), d.open.release(out))
-	}
-	if err := d.open.release(out); err != nil {
-		return fmt.Errorf("close a file of the clone: %w", err)
-	}
-	return nil
-}
-
-// arrive checks data's place and pages and keeps account of both.
-func (f *dataFile) arrive(h stream.DataHeader, data []byte) error {
 	var bad badPages
 	if f.pages {
-		var err error
 		if bad, err = f.check(h.Offset, data); err != nil {
 			return err
 		}
 	}
+	if at != "" {
+		if err := d.fail(d.write(f, at, h, data)); err != nil {
+			return err
+		}
+	}
+	return d.enterWritten(f, h, data, bad)
+}
+
+// admit checks whether data has a place in the copy, and returns where it is to be written: "" for nowhere.
+func (d *Directory) admit(h stream.DataHeader, n uint64) (f *dataFile, at string, err error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.broken != nil {
+		return nil, "", d.broken
+	}
+	if h.Stage != d.stage.Stage || d.ended {
+		return nil, "", fmt.Errorf("data of %v in %v", h.Stage, d.stage.Stage)
+	}
+	if !d.ledger.knows(h) {
+		return nil, "", fmt.Errorf("block %d of chunk %d: %v has %d chunks", h.Block, h.Chunk, h.Stage, d.ledger.count)
+	}
+	if f, err = d.file(fileID{redo: h.Stage == stream.StageRedoCopy, index: h.File}); err != nil {
+		return nil, "", err
+	}
+	if err := f.makeRoom(h, n); err != nil {
+		return nil, "", err
+	}
+	if f.deleted {
+		return f, "", nil
+	}
+	return f, f.path, nil
+}
+
+// enterWritten keeps account of data that has been written.
+func (d *Directory) enterWritten(f *dataFile, h stream.DataHeader, data []byte, bad badPages) error {
 	n := uint64(len(data))
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if h.FileSize > maxFileSize || h.Offset > maxFileSize {
-		return fmt.Errorf("file %q: a size of %d bytes or offset %d is beyond any server's", f.name, h.FileSize, h.Offset)
-	}
-	f.size = max(f.size, h.FileSize)
-	if h.Stage == stream.StagePageCopy {
-		// With several connections a page may come before the one that tells that the file has grown.
-		f.size = max(f.size, h.Offset+n)
-	}
-	if h.Offset+n > f.size {
-		return fmt.Errorf("file %q: %d bytes at offset %d lie beyond its end at %d", f.name, n, h.Offset, f.size)
-	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.bytes += n
 	if h.Stage == stream.StageFileCopy {
 		f.arrived.add(h.Offset, n)
 	}
-	f.dirty = true
+	if f.path != "" {
+		d.touch(f)
+	}
+	if f.path != "" && !f.holes() && !f.deleted {
+		f.reaches = max(f.reaches, h.Offset+n)
+	}
 	if f.pages {
-		return f.note(h.Offset, n, bad)
+		d.pages += n / uint64(f.fsp.PhysicalSize())
+		if err := f.note(h.Offset, n, bad); err != nil {
+			return err
+		}
+	}
+	d.ledger.written(h)
+	return nil
+}
+
+// touch notes that f has to be synced.
+func (d *Directory) touch(f *dataFile) {
+	if !f.unsynced {
+		f.unsynced = true
+		d.unsynced = append(d.unsynced, f)
+	}
+}
+
+// StageEnd makes everything of the stage durable and saves the state, with the note of the last Save. When it returns nil the donor
+// may forget the stage, even if this process dies next. ErrIncomplete: the donor has not announced all files. Whether all of their content
+// has arrived shows when the next stage starts.
+func (d *Directory) StageEnd(stage stream.Stage) error {
+	d.turn.Lock()
+	defer d.turn.Unlock()
+	if err := d.close(stage); err != nil || stage == stream.StageInit {
+		return err
+	}
+	return d.checkpoint(context.Background())
+}
+
+// close closes the books of a stage.
+func (d *Directory) close(stage stream.Stage) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.broken != nil {
+		return d.broken
+	}
+	if stage != d.stage.Stage || d.ended {
+		return fmt.Errorf("end of %v in %v", stage, d.stage.Stage)
+	}
+	if have, want := len(d.files), int(d.stage.Files); stage == stream.StageFileCopy && have < want {
+		d.broken = fmt.Errorf("%w: %d of %d files were announced", ErrIncomplete, have, want)
+		return d.broken
+	}
+	d.ended = true
+	d.ledger.end()
+	return nil
+}
+
+// checkArrived reports what FILE_COPY lacks. That can be said only after the batch of changes that follows it: of a file that was dropped
+// meanwhile the donor sends nothing more, and when it said so an attempt may just have broken. It says it again in the batch.
+func (d *Directory) checkArrived() error {
+	for _, f := range d.files {
+		if offset, missing := f.arrived.missing(); missing && !f.deleted {
+			return fmt.Errorf("%w: %s lacks the part at offset %d", ErrIncomplete, f.name, offset)
+		}
+		f.arrived = coverage{unit: f.arrived.unit} // has served its purpose
 	}
 	return nil
 }
 
-// StageEnd makes everything of the stage durable. When it returns nil the donor may forget the stage.
-func (d *Directory) StageEnd(stage stream.Stage) error {
-	if stage != d.stage || d.ended {
-		return fmt.Errorf("end of %v in %v", stage, d.stage)
-	}
-	if stage == stream.StageFileCopy {
-		for _, f := range d.files {
-			if offset, missing := f.arrived.missing(); missing && !f.deleted.Load() {
-				return fmt.Errorf("%w: %s lacks the part at offset %d", ErrIncomplete, f.name, offset)
-			}
-		}
-	}
-	d.ended = true
-	return d.syncFiles()
+// Interrupt ends an attempt: no Data of it is under way any more. A batch of changes that no StageStart followed is forgotten, the
+// donor repeats it; of a chunk that was begun the blocks up to the first missing one count.
+func (d *Directory) Interrupt() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.interrupt()
 }
 
-// syncFiles makes the content of every file written since the last call durable.
-func (d *Directory) syncFiles() error {
-	var g errgroup.Group
-	g.SetLimit(syncers)
-	for _, list := range [][]*dataFile{d.files, d.redo} {
-		for _, f := range list {
-			if !f.dirty || f.path == "" || f.deleted.Load() {
-				continue
-			}
-			f.dirty = false
-			g.Go(func() error {
-				out, err := d.open.acquire(f.id, f.path)
-				if err != nil {
-					return err
-				}
-				if err := out.Sync(); err != nil {
-					return errors.Join(fmt.Errorf("sync %s: %w", f.path, err), d.open.release(out))
-				}
-				return d.open.release(out)
-			})
-		}
+func (d *Directory) interrupt() {
+	d.batch = batch{}
+	d.ledger.interrupt()
+	if d.stage.Stage == stream.StageInit {
+		d.stage, d.ended = stream.StageStart{}, false // there is nothing to hold of it
 	}
-	return g.Wait()
+}
+
+// Progress is what is written by now, which is what the next attempt of this process need not bring. Not all of it is durable: a
+// process that comes after this one holds what was written at the last Save.
+func (d *Directory) Progress() protocol.Progress {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.stage.Stage <= stream.StageInit {
+		return protocol.Progress{}
+	}
+	held, open := d.ledger.resumable()
+	return protocol.Progress{
+		State:      protocol.State(d.stage.Stage),
+		Ended:      d.ended,
+		Files:      uint32(len(d.files)),
+		AllFiles:   d.stage.Stage > stream.StageFileCopy || len(d.files) >= int(d.stage.Files),
+		RedoFiles:  uint32(len(d.redo)),
+		ChunkCount: d.stage.Chunks,
+		Chunks:     held,
+		Partial:    partials(open),
+	}
 }

@@ -1,15 +1,17 @@
 package clone
 
 import (
+	"cmp"
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"os"
 	"sync"
 	"time"
 
+	"ordinal/clone/livefiles"
 	"ordinal/clone/protocol"
+	"ordinal/internal/pace"
 	"ordinal/mysqlx"
 	"ordinal/stream"
 )
@@ -18,9 +20,16 @@ import (
 const (
 	heartbeatEvery = 5 * time.Second  // a stream is never silent for longer
 	writeStall     = 30 * time.Second // a recipient that takes no byte for so long is gone
-	fetchWithin    = 30 * time.Second // a session nobody fetches ends
+	fetchWithin    = 30 * time.Second // an attempt nobody fetches ends
 	busyRetryAfter = 3 * time.Second
 	supersedeWait  = 10 * time.Second
+)
+
+// Ways to read the data files, as --copy names them.
+const (
+	CopyAuto   = "auto"   // direct where that is possible and safe
+	CopyDirect = "direct" // by the agent itself, out of band; by the server what cannot be read so
+	CopyServer = "server" // by the server
 )
 
 // A Server is what the donor asks its own mysqld, over SQL, before it serves a copy.
@@ -35,13 +44,23 @@ type Server interface {
 	ReleaseCommitOrder(ctx context.Context) (int, error)
 }
 
+// A SessionStore keeps what is needed to go on with a session after this process has died. Calls do not overlap.
+type SessionStore interface {
+	// Save durably replaces what was saved before.
+	Save(b []byte) error
+	// Load returns what was saved last; fs.ErrNotExist when there is nothing.
+	Load() ([]byte, error)
+	// Remove forgets it; it is no error if there is nothing.
+	Remove() error
+}
+
 // Unfit says why a pod serves no clones now.
 type Unfit struct {
 	Code    string // reason code, docs/reason-codes.md
 	Message string
 }
 
-// DonorConfig says whom a Donor speaks for. All fields are required but Log.
+// DonorConfig says whom a Donor speaks for. The first group of fields is required.
 type DonorConfig struct {
 	Pod       string
 	Workers   int             // connections beside the main one, 0 … protocol.MaxWorkers
@@ -49,101 +68,75 @@ type DonorConfig struct {
 	Server    Server
 	ClusterID func() string // "" while it is not known
 	Fit       func() *Unfit // nil: fit. Asked at the start of every session.
-	Event     func(Event)   // may be called concurrently
+
+	// Event hears of changes; it may be called concurrently. nil: nobody does.
+	Event func(Event)
+	// Sessions keeps a session over the end of this process. nil: it ends with the process.
+	Sessions SessionStore
+	// Rank orders recipients that wait: the lowest is served first. nil: whoever asks first.
+	Rank func(recipient string) int
+
+	// Heartbeat is how often a stream that has nothing to say is heard. 0: every 5 s.
+	Heartbeat time.Duration
+	// Lease is how long a session outlives a broken attempt; a fifth of it while another recipient waits. 0: DefaultLease.
+	Lease time.Duration
+
+	Streams int    // connections of one attempt; 0: as many as suit this machine
+	Copy    string // CopyAuto, CopyDirect or CopyServer; "": CopyServer
+	// LiveDir is the path at which this process sees the data directory of its mysqld. "": it does not, so CopyServer.
+	LiveDir string
+	// Files asks the server where its files are. Required with LiveDir.
+	Files func(ctx context.Context) (livefiles.Server, error)
+
+	MaxRate      uint64             // bytes per second, 0: no limit
+	LatencyLimit time.Duration      // of the server's commits, above which the copy slows down; 0: none
+	Latency      pace.LatencySource // required with LatencyLimit
+
+	// Estimate is about how many bytes a copy has; nil: not known.
+	Estimate func(ctx context.Context) (uint64, error)
+	// FreeBytes is the room on the donor's own volume, where its server archives redo during the copy; nil: not known.
+	FreeBytes func() (uint64, error)
 }
 
 // Event is a change in a donor's sessions that an operator may want to see.
 type Event struct {
 	Recipient string
 	Session   string
-	What      string // "began", "ended", "failed", "refused"
-	Bytes     uint64 // data sent so far
-	Err       error
+	// What happened: "began", "resumed" (another attempt), "interrupted" (an attempt broke, the session is kept), "fallback"
+	// (files are read by the server from now on), "blind" (the server's latency cannot be told, the rate stays), "ended", "failed", "refused".
+	What  string
+	Copy  string // CopyDirect or CopyServer; "" where it does not matter
+	Bytes uint64 // data sent so far, in all attempts
+	Err   error
 }
 
 // A Donor hands out copies of its own mysqld's data directory, one at a time. Its methods may be called concurrently.
 type Donor struct {
-	cfg DonorConfig
+	cfg     DonorConfig
+	limiter *pace.Limiter
+	queue   queue
 
 	mu      sync.Mutex
 	current *session
 }
 
 // NewDonor returns a Donor. It starts nothing.
-func NewDonor(cfg DonorConfig) *Donor { return &Donor{cfg: cfg} }
-
-// A session is one copy for one recipient, from the donor's server to the HTTP response.
-type session struct {
-	id        string
-	recipient string
-	ctx       context.Context // ends with the session
-	cancel    context.CancelCauseFunc
-	ended     chan struct{} // closed when the server's side has been released, too
-
-	clone *protocol.Session
-	hello stream.Hello
-
-	mu      sync.Mutex
-	phase   phase
-	waiting chan struct{} // closed by confirm; nil while nothing waits
-	stage   stream.Stage  // whose confirmation is waited for
-	sent    uint64
+func NewDonor(cfg DonorConfig) *Donor {
+	cfg.Heartbeat = cmp.Or(cfg.Heartbeat, heartbeatEvery)
+	return &Donor{cfg: cfg, limiter: pace.NewLimiter(0), queue: newQueue(cfg.Rank)}
 }
-
-func newSession(recipient string) *session {
-	s := &session{id: rand.Text(), recipient: recipient, ended: make(chan struct{})}
-	s.ctx, s.cancel = context.WithCancelCause(context.Background())
-	return s
-}
-
-// phase is who holds a session: whoever moves it on releases it in the end.
-type phase int
-
-const (
-	opening   phase = iota // begin
-	ready                  // nobody: it waits to be fetched
-	streaming              // serveStream, or whoever ended it while it was ready
-)
 
 var (
 	errSuperseded = errors.New("the recipient has begun anew")
 	errNotFetched = errors.New("nobody fetched the stream")
 	errAbandoned  = errors.New("the recipient gave the copy up")
+	errLeaseOver  = errors.New("the recipient did not come back")
+	errNewAttempt = errors.New("the recipient has begun another attempt")
 	errShutdown   = errors.New("the donor's agent ends")
 )
 
-// Close ends the session under way, if any.
-func (d *Donor) Close() {
-	d.mu.Lock()
-	s := d.current
-	d.mu.Unlock()
-	if s != nil {
-		d.end(s, errShutdown)
-		<-s.ended
-	}
-}
-
-// take moves a session that is ready on to streaming; it reports whether the caller is the one who did.
-func (s *session) take() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	taken := s.phase == ready
-	if taken {
-		s.phase = streaming
-	}
-	return taken
-}
-
-// end makes s end soon, whoever holds it.
-func (d *Donor) end(s *session, cause error) {
-	s.cancel(cause)
-	if s.take() {
-		d.release(s, cause)
-	}
-}
-
 // begin opens a session with the donor's server for recipient. ctx bounds the opening only.
-func (d *Donor) begin(ctx context.Context, recipient string, workers int) (*session, error) {
+func (d *Donor) begin(ctx context.Context, recipient string, wants openRequest) (*session, error) {
 	if unfit := d.cfg.Fit(); unfit != nil {
 		return nil, &RefusedError{Donor: d.cfg.Pod, Code: unfit.Code, Message: unfit.Message, RetryAfter: busyRetryAfter}
 	}
@@ -151,24 +144,22 @@ func (d *Donor) begin(ctx context.Context, recipient string, workers int) (*sess
 	if err != nil {
 		return nil, err
 	}
+	s.wants = wants
 	stop := context.AfterFunc(ctx, func() { s.cancel(errAbandoned) })
 	defer stop()
-	err = d.open(s, workers)
+	err = d.open(s)
 	if err == nil {
 		err = context.Cause(s.ctx)
+	}
+	if err == nil {
+		err = d.save(s)
 	}
 	if err != nil {
 		d.release(s, err)
 		return nil, err
 	}
-	s.mu.Lock()
-	s.phase = ready
-	s.mu.Unlock()
-	time.AfterFunc(fetchWithin, func() {
-		if s.take() {
-			d.release(s, errNotFetched)
-		}
-	})
+	d.event(s, "began", nil)
+	s.rest(fetchWithin, func() { d.expire(s, errNotFetched) })
 	return s, nil
 }
 
@@ -178,19 +169,26 @@ func (d *Donor) reserve(ctx context.Context, recipient string) (*session, error)
 		d.mu.Lock()
 		old := d.current
 		if old == nil {
+			if before, waits := d.queue.before(recipient, time.Now()); waits {
+				d.queue.note(recipient, time.Now())
+				d.mu.Unlock()
+				return nil, d.busy(before + " is served first")
+			}
 			s := newSession(recipient)
 			d.current = s
+			d.queue.served(recipient)
 			d.mu.Unlock()
 			return s, nil
 		}
+		if old.recipient != recipient {
+			d.queue.note(recipient, time.Now())
+		}
 		d.mu.Unlock()
 		if old.recipient != recipient || time.Now().After(deadline) {
-			return nil, &RefusedError{
-				Donor: d.cfg.Pod, Code: ReasonBusy, RetryAfter: busyRetryAfter,
-				Message: fmt.Sprintf("busy with a clone for %s", old.recipient),
-			}
+			old.hurry(d.lease()/contention, func() { d.expire(old, errLeaseOver) })
+			return nil, d.busy("busy with a clone for " + old.recipient)
 		}
-		d.end(old, errSuperseded)
+		d.release(old, errSuperseded)
 		select {
 		case <-old.ended:
 		case <-ctx.Done():
@@ -199,36 +197,34 @@ func (d *Donor) reserve(ctx context.Context, recipient string) (*session, error)
 	}
 }
 
+func (d *Donor) busy(why string) error {
+	return &RefusedError{Donor: d.cfg.Pod, Code: ReasonBusy, RetryAfter: busyRetryAfter, Message: why}
+}
+
 // open asks the donor's server for a snapshot, after checking that a clone can carry everything it has.
-func (d *Donor) open(s *session, workers int) error {
+func (d *Donor) open(s *session) error {
 	warnings, err := d.preflight(s.ctx)
 	if err != nil {
 		return err
 	}
-	opts := protocol.Options{Workers: d.cfg.Workers, StallTimeout: 0}
-	if workers != 0 {
-		opts.Workers = min(max(workers, 0), d.cfg.Workers)
-	}
-	s.clone, err = protocol.Open(s.ctx, d.cfg.Dial, opts)
-	if errors.Is(err, protocol.ErrCloneInProgress) {
-		// Most likely left over by an agent that was killed: the server notices a vanished client only when it writes.
-		if n, killErr := d.cfg.Server.KillOwnClones(s.ctx); killErr == nil && n > 0 {
-			s.clone, err = d.reopen(s.ctx, opts)
+	var estimate uint64
+	if d.cfg.Estimate != nil {
+		if estimate, err = d.cfg.Estimate(s.ctx); err != nil {
+			return fmt.Errorf("estimate the size of the copy: %w", err)
 		}
 	}
+	server, err := d.openServer(s)
 	if err != nil {
 		if errors.Is(err, protocol.ErrCloneInProgress) {
-			return &RefusedError{
-				Donor: d.cfg.Pod, Code: ReasonBusy, RetryAfter: busyRetryAfter,
-				Message: "its server is busy with another clone",
-			}
+			return d.busy("its server is busy with another clone")
 		}
 		return fmt.Errorf("begin clone: %w", err)
 	}
-	p := s.clone.Parameters()
+	p := server.Parameters()
+	s.fresh, s.snapshot = server, server.Snapshot()
 	s.hello = stream.Hello{
 		SessionID: s.id, DonorPod: d.cfg.Pod, ClusterID: d.cfg.ClusterID(),
-		ServerVersion: p.Version, PageSize: p.PageSize, Warnings: warnings,
+		ServerVersion: p.Version, PageSize: p.PageSize, EstimatedBytes: estimate, Warnings: warnings,
 		Parameters: p.Config, Collations: p.Collations,
 	}
 	for _, plugin := range p.Plugins {
@@ -237,14 +233,26 @@ func (d *Donor) open(s *session, workers int) error {
 	return nil
 }
 
+// openServer begins a clone at the server. One that is in its way is most likely left over by an agent that was killed: the server
+// notices a vanished client only when it writes.
+func (d *Donor) openServer(s *session) (*protocol.Session, error) {
+	c, err := protocol.Open(s.ctx, d.cfg.Dial, d.options(s))
+	if errors.Is(err, protocol.ErrCloneInProgress) {
+		if n, killErr := d.cfg.Server.KillOwnClones(s.ctx); killErr == nil && n > 0 {
+			return d.reopen(s)
+		}
+	}
+	return c, err
+}
+
 // reopen tries until the server has noticed that the killed session is gone. If it does not, the other clone is somebody else's.
-func (d *Donor) reopen(ctx context.Context, opts protocol.Options) (*protocol.Session, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, supersedeWait, protocol.ErrCloneInProgress)
+func (d *Donor) reopen(s *session) (*protocol.Session, error) {
+	ctx, cancel := context.WithTimeoutCause(s.ctx, supersedeWait, protocol.ErrCloneInProgress)
 	defer cancel()
 	tick := time.NewTicker(200 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		c, err := protocol.Open(ctx, d.cfg.Dial, opts)
+		c, err := protocol.Open(ctx, d.cfg.Dial, d.options(s))
 		if err != nil && ctx.Err() != nil {
 			return nil, context.Cause(ctx)
 		}
@@ -262,70 +270,13 @@ func (d *Donor) reopen(ctx context.Context, opts protocol.Options) (*protocol.Se
 	}
 }
 
-// preflight refuses by name what a clone cannot carry, and returns by name what it will carry without its rows.
-func (d *Donor) preflight(ctx context.Context) (warnings []string, err error) {
-	facts, err := d.cfg.Server.Facts(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("ask the donor's server: %w", err)
-	}
-	if !facts.ClonePluginActive {
-		return nil, &RefusedError{
-			Donor: d.cfg.Pod, Code: ReasonNoClonePlugin, Permanent: true,
-			Message: "the clone plugin is not active; start mysqld with plugin-load-add=mysql_clone.so",
-		}
-	}
-	for _, check := range []struct {
-		what string
-		list func(context.Context) ([]string, error)
-	}{
-		{"encrypted tablespaces", d.cfg.Server.EncryptedTablespaces},
-		{"tables with DATA DIRECTORY", d.cfg.Server.ExternalTablespaces},
-	} {
-		names, err := check.list(ctx)
-		if err != nil {
-			return nil, fmt.Errorf("look for %s: %w", check.what, err)
-		}
-		if len(names) > 0 {
-			return nil, &UnsupportedError{What: check.what, Names: names}
-		}
-	}
-	names, err := d.cfg.Server.NonInnoDBTables(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("look for tables that are not InnoDB: %w", err)
-	}
-	for _, name := range names {
-		warnings = append(warnings, fmt.Sprintf("%s is not an InnoDB table: it arrives without its rows", name))
-	}
-	return warnings, nil
-}
-
-// release ends s and frees the place for the next one. It may be called more than once.
-func (d *Donor) release(s *session, cause error) {
-	s.cancel(cause)
-	if s.clone != nil {
-		// The connections are closed by now, or about to be: what Close says of them changes nothing.
-		_ = s.clone.Close()
-	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.current == s {
-		d.current = nil
-		close(s.ended)
-	}
-}
-
-// find returns the session with that id, if it is the current one and belongs to recipient.
-func (d *Donor) find(id, recipient string) (*session, bool) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	s := d.current
-	return s, s != nil && s.id == id && s.recipient == recipient
-}
-
+// event reports what happened to s.
 func (d *Donor) event(s *session, what string, err error) {
-	if d.cfg.Event != nil {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		d.cfg.Event(Event{Recipient: s.recipient, Session: s.id, What: what, Bytes: s.sent, Err: err})
+	if d.cfg.Event == nil {
+		return
 	}
+	s.mu.Lock()
+	e := Event{Recipient: s.recipient, Session: s.id, What: what, Copy: s.copy, Bytes: s.sent, Err: err}
+	s.mu.Unlock()
+	d.cfg.Event(e)
 }

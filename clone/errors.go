@@ -10,6 +10,10 @@ import (
 	"time"
 )
 
+// ErrSnapshotGone: the donor no longer holds what a copy was made from, because it or its server was restarted, or because the recipient
+// was away for too long. What has arrived is of no use: start over.
+var ErrSnapshotGone = errors.New("the donor no longer has the snapshot")
+
 // ErrIncomplete marks a copy that ended before everything had arrived. The recipient starts over.
 var ErrIncomplete = errors.New("copy is incomplete")
 
@@ -101,7 +105,7 @@ func (e *NoSpaceError) Error() string {
 
 // Hint says what an operator can do about it.
 func (e *NoSpaceError) Hint() string {
-	return "enlarge the volume or free space on it, then start this pod again (Kubernetes does that by itself)"
+	return "enlarge the volume or free space on it; the clone is tried again by itself when there is room"
 }
 
 // ExitCode is 75: temporary.
@@ -119,6 +123,32 @@ func (e *StalledError) Error() string {
 
 // ExitCode is 69: peer unavailable.
 func (e *StalledError) ExitCode() int { return 69 }
+
+// SilentError is a donor that has not been reached for so long, in mid-copy, that it does not hold the snapshot any more.
+type SilentError struct {
+	Donor string
+	For   time.Duration
+	Err   error // of the last try
+}
+
+func (e *SilentError) Error() string {
+	return fmt.Sprintf("%s has not been reached for %v: %v", e.Donor, e.For.Round(time.Second), e.Err)
+}
+
+func (e *SilentError) Unwrap() error { return e.Err }
+
+// ExitCode is 69: peer unavailable.
+func (e *SilentError) ExitCode() int { return 69 }
+
+// diskFullError is a volume that filled up in mid-copy, in spite of the check before.
+type diskFullError struct{ err error }
+
+func (e *diskFullError) Error() string { return fmt.Sprintf("the volume is full: %v", e.err) }
+func (e *diskFullError) Unwrap() error { return e.err }
+func (e *diskFullError) ExitCode() int { return 75 }
+func (e *diskFullError) Hint() string {
+	return "enlarge the volume or free space on it; what was copied is removed, and the clone is tried again by itself"
+}
 
 // RefusedError is a donor that answers and will not serve a clone now.
 type RefusedError struct {

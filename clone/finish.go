@@ -1,10 +1,13 @@
 package clone
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
+	"iter"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -22,43 +25,98 @@ const (
 )
 
 // Finish turns what has arrived into a data directory that a stock mysqld starts on, and makes all of it durable: sizes as
-// on the donor, no bad page, the server's own status files. source names the donor in performance_schema.clone_status, begun
-// is when the clone began. Whoever keeps the generation under construction removes the marker after that.
+// on the donor, no bad page, the server's own status files, none of ours. source names the donor in
+// performance_schema.clone_status, begun is when the clone began. Whoever keeps the generation under construction removes the marker
+// after that. A Finish that was interrupted is called again on what LoadDirectory returns.
 func (d *Directory) Finish(source string, begun time.Time) (Summary, error) {
-	if d.stage < stream.StageRedoCopy || !d.ended {
-		return Summary{}, fmt.Errorf("%w: it ended in %v", ErrIncomplete, d.stage)
-	}
-	if err := d.settleNames(); err != nil {
+	d.turn.Lock()
+	defer d.turn.Unlock()
+	sum, err := d.complete()
+	if err != nil {
 		return Summary{}, err
 	}
-	if len(d.redo) == 0 {
+	if err := d.fail(d.finish(source, begun)); err != nil {
+		return Summary{}, err
+	}
+	return sum, nil
+}
+
+// complete checks that nothing is missing and nothing is bad.
+func (d *Directory) complete() (Summary, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	switch {
+	case d.broken != nil:
+		return Summary{}, d.broken
+	case d.stage.Stage < stream.StageRedoCopy || !d.ended:
+		return Summary{}, fmt.Errorf("%w: it ended in %v", ErrIncomplete, d.stage.Stage)
+	case len(d.redo) == 0:
 		return Summary{}, fmt.Errorf("%w: no redo log has arrived", ErrIncomplete)
 	}
-	sum := Summary{Bytes: d.bytes.Load(), Pages: d.pages.Load()}
-	for _, list := range [][]*dataFile{d.files, d.redo} {
-		for _, f := range list {
-			if f.deleted.Load() || f.path == "" {
-				continue
+	sum := Summary{Bytes: d.bytes, Pages: d.pages}
+	for f := range d.kept() {
+		if len(f.bad) > 0 {
+			return Summary{}, &BadPagesError{File: f.path, Pages: f.bad.numbers()}
+		}
+		sum.Files++
+	}
+	return sum, nil
+}
+
+// kept yields the files that the finished copy has.
+func (d *Directory) kept() iter.Seq[*dataFile] {
+	return func(yield func(*dataFile) bool) {
+		for _, list := range [][]*dataFile{d.files, d.redo} {
+			for _, f := range list {
+				if !f.deleted && f.path != "" && !yield(f) {
+					return
+				}
 			}
-			if len(f.bad) > 0 {
-				return Summary{}, &BadPagesError{File: f.path, Pages: f.bad.numbers()}
-			}
-			if err := d.extend(f); err != nil {
-				return Summary{}, fmt.Errorf("extend %s: %w", f.path, err)
-			}
-			sum.Files++
 		}
 	}
-	if err := d.syncFiles(); err != nil {
-		return Summary{}, err
+}
+
+func (d *Directory) finish(source string, begun time.Time) error {
+	d.finished = true // from here on there is nothing to go on with
+	if err := d.finishFiles(); err != nil {
+		return err
+	}
+	if err := d.syncAll(context.Background()); err != nil {
+		return err
 	}
 	if err := d.open.closeAll(); err != nil {
-		return Summary{}, fmt.Errorf("close the files of the clone: %w", err)
+		return fmt.Errorf("close the files of the clone: %w", err)
 	}
 	if err := d.writeStatusFiles(source, begun); err != nil {
-		return Summary{}, err
+		return err
 	}
-	return sum, d.syncDirectories()
+	if err := d.syncDirectories(); err != nil {
+		return err
+	}
+	// Last, so that whatever ends this process before finds the copy still there.
+	if err := d.disk.remove(savedFile); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("remove %s: %w", savedFile, err)
+	}
+	return d.disk.syncDir(cloneDir)
+}
+
+// finishFiles removes what vanished last, and gives every file the size it has on the donor.
+func (d *Directory) finishFiles() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, f := range d.files {
+		if f.deleted && f.path != "" {
+			if err := d.remove(f.path); err != nil {
+				return err
+			}
+		}
+	}
+	for f := range d.kept() {
+		if err := d.extend(f); err != nil {
+			return fmt.Errorf("extend %s: %w", f.path, err)
+		}
+	}
+	return nil
 }
 
 // extend gives f the size it has on the donor.
@@ -67,10 +125,10 @@ func (d *Directory) extend(f *dataFile) error {
 	if err != nil {
 		return err
 	}
-	info, err := out.Stat()
-	if err == nil && uint64(info.Size()) < f.finalSize() {
-		err = out.Truncate(int64(f.finalSize()))
-		f.dirty = true
+	size, err := out.size()
+	if err == nil && uint64(size) < f.finalSize() {
+		err = out.truncate(int64(f.finalSize()))
+		d.touch(f)
 	}
 	return errors.Join(err, d.open.release(out))
 }
@@ -78,8 +136,10 @@ func (d *Directory) extend(f *dataFile) error {
 // writeStatusFiles leaves what the first start looks for. Without the fix marker it would miss performance_schema/ and the
 // files of CSV tables; without the others it would not tell the binlog coordinates of the copy.
 func (d *Directory) writeStatusFiles(source string, begun time.Time) error {
-	if err := d.root.MkdirAll("mysql", 0o750); err != nil {
-		return fmt.Errorf("make directory mysql: %w", err)
+	for _, name := range []string{"mysql/any", viewStatusFile} {
+		if err := d.makeParent(name); err != nil {
+			return err
+		}
 	}
 	label := strings.Map(func(r rune) rune {
 		if r < ' ' {
@@ -97,24 +157,25 @@ func (d *Directory) writeStatusFiles(source string, begun time.Time) error {
 }
 
 func (d *Directory) writeSynced(name, content string) error {
-	f, err := d.root.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o640)
+	f, err := d.disk.create(name)
 	if err != nil {
 		return err
 	}
-	_, err = f.WriteString(content)
-	return errors.Join(err, f.Sync(), f.Close())
+	if content != "" {
+		_, err = f.WriteAt([]byte(content), 0)
+	}
+	if err == nil {
+		err = f.sync()
+	}
+	return errors.Join(err, f.Close())
 }
 
 // syncDirectories makes every name in the copy durable.
 func (d *Directory) syncDirectories() error {
-	return fs.WalkDir(d.root.FS(), ".", func(name string, entry fs.DirEntry, err error) error {
-		if err != nil || !entry.IsDir() {
+	for _, dir := range append(slices.Sorted(maps.Keys(d.made)), ".") {
+		if err := d.disk.syncDir(dir); err != nil {
 			return err
 		}
-		dir, err := d.root.Open(name)
-		if err != nil {
-			return fmt.Errorf("sync directory: %w", err)
-		}
-		return errors.Join(dir.Sync(), dir.Close())
-	})
+	}
+	return nil
 }

@@ -2,6 +2,7 @@ package clone
 
 import (
 	"bytes"
+	"context"
 	"encoding/binary"
 	"io"
 	"os"
@@ -11,27 +12,39 @@ import (
 	"ordinal/stream"
 )
 
-// FuzzDirectory applies whatever frames a donor could think of: no panic, and nothing outside the data directory. The frames are a
-// stream without checksums, so that the fuzzer gets past them.
+// FuzzDirectory applies whatever frames a donor could think of, to a recipient whose connection breaks and whose process dies in
+// between: no panic, and nothing outside the data directory. The frames are a stream without checksums, so that the fuzzer gets past
+// them.
 func FuzzDirectory(f *testing.F) {
 	f.Add(frames(smallCopy()...))
 	f.Add(frames(begin(fileCopy), file(fileCopy, 0, "../outside/x.ibd"), whole(fileCopy, 0), end(fileCopy)))
 	f.Add(frames(begin(fileCopy), file(fileCopy, 0, "a.ibd", allocated(1), flagged(1)), whole(fileCopy, 0), end(fileCopy),
 		file(pageCopy, 0, "b.ibd", renamed), file(pageCopy, 0, "c.ibd", renamed), file(pageCopy, 1, "link/a.ibd"), begin(pageCopy), end(pageCopy)))
 	f.Add(frames(begin(fileCopy), file(fileCopy, 0, "x", noTablespace), end(fileCopy), file(pageCopy, 1, "a.ibd", fspFlags(2)), file(pageCopy, 1, "", deleted)))
+	var broken []step
+	for _, s := range smallCopy() {
+		broken = append(broken, s, happen('v'), happen('i'), happen('l'))
+	}
+	f.Add(frames(broken...))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		parent := scratch(t)
 		dir, outside := filepath.Join(parent, "data"), filepath.Join(parent, "outside")
 		for _, d := range []string{dir, outside, filepath.Join(dir, cloneDir)} {
 			must(t, os.Mkdir(d, 0o750))
 		}
+		must(t, os.WriteFile(filepath.Join(dir, inProgress), nil, 0o640))
 		must(t, os.Symlink(outside, filepath.Join(dir, "link")))
 		root, err := os.OpenRoot(dir)
 		must(t, err)
 		defer root.Close()
 		d := NewDirectory(root, nine)
 		for r := bytes.NewReader(b); err == nil && r.Len() > 0; {
-			err = applyFrame(d, r)
+			if d, err = applyEvent(root, d, r); err == nil {
+				err = applyFrame(d, r)
+			}
+			if p := d.Progress(); p.Check() != nil {
+				t.Errorf("Progress() = %v", p.Check())
+			}
 		}
 		_, _ = d.Finish("fuzz", begunAt)
 		if err := d.Close(); err != nil {
@@ -42,7 +55,34 @@ func FuzzDirectory(f *testing.F) {
 				t.Errorf("%s holds %v, %v", path, entries, err)
 			}
 		}
+		if _, err := os.Lstat(filepath.Join(dir, inProgress)); err != nil {
+			t.Errorf("the marker: %v", err)
+		}
 	})
+}
+
+// applyEvent lets something happen to the recipient, if that is what comes next: 'i' a break, 'v' a checkpoint, 'l' another process.
+func applyEvent(root *os.Root, d *Directory, r *bytes.Reader) (*Directory, error) {
+	kind, err := r.ReadByte()
+	if err != nil {
+		return d, err
+	}
+	switch kind {
+	case 'i':
+		d.Interrupt()
+	case 'v':
+		return d, d.Save(context.Background(), []byte("note"))
+	case 'l':
+		_ = d.Close()
+		next, _, err := LoadDirectory(root)
+		if err != nil {
+			return d, err
+		}
+		return next, nil
+	default:
+		return d, r.UnreadByte()
+	}
+	return d, nil
 }
 
 // The frames of the fuzzer: a letter, the fields as in memory, a length and so many bytes.
@@ -57,6 +97,8 @@ type (
 	fuzzData struct {
 		Stage            stream.Stage
 		Index            uint32
+		Task             uint16
+		Chunk, Block     uint32
 		Offset, FileSize uint64
 		Pages            uint8 // sound ones, the last one not whole if Bytes says so
 		Bytes            uint16
@@ -73,7 +115,7 @@ func applyFrame(d *Directory, r io.Reader) error {
 	stage := stream.Stage(head[1])
 	switch head[0] {
 	case 's':
-		return d.StageStart(stream.StageStart{Stage: stage})
+		return d.StageStart(stream.StageStart{Stage: stage, Chunks: 64})
 	case 'e':
 		return d.StageEnd(stage)
 	case 'f':
@@ -98,7 +140,9 @@ func applyFrame(d *Directory, r io.Reader) error {
 			b = append(b, page(spaceOf(p.Index), i, byte(i))...)
 		}
 		b = append(b, make([]byte, p.Bytes)...)
-		return d.Data(stream.DataHeader{Stage: p.Stage, File: p.Index, Offset: p.Offset, FileSize: p.FileSize}, b)
+		h := stream.DataHeader{Stage: p.Stage, Task: p.Task, File: p.Index, Chunk: p.Chunk, Block: p.Block, Offset: p.Offset, FileSize: p.FileSize}
+		d.Expect(h)
+		return d.Data(h, b)
 	}
 	return nil
 }
@@ -110,6 +154,16 @@ func frames(steps ...step) []byte {
 		_ = s(&w) // writing to memory
 	}
 	return w.Bytes()
+}
+
+// happen is an event among the frames.
+func happen(kind byte) step {
+	return func(t target) error {
+		if w, ok := t.(*frameWriter); ok {
+			return w.WriteByte(kind)
+		}
+		return nil
+	}
 }
 
 type frameWriter struct{ bytes.Buffer }
@@ -132,5 +186,5 @@ func (w *frameWriter) File(f stream.File) error {
 }
 
 func (w *frameWriter) Data(h stream.DataHeader, b []byte) error {
-	return w.put('d', 0, fuzzData{h.Stage, h.File, h.Offset, h.FileSize, uint8(len(b) / pageSize), uint16(len(b) % pageSize)})
+	return w.put('d', 0, fuzzData{h.Stage, h.File, h.Task, h.Chunk, h.Block, h.Offset, h.FileSize, uint8(len(b) / pageSize), uint16(len(b) % pageSize)})
 }

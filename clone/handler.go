@@ -5,55 +5,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"strconv"
-	"sync"
+	"strings"
 	"time"
 
-	"ordinal/stream"
+	"ordinal/clone/protocol"
+	"ordinal/internal/coalesce"
 )
-
-// Reason codes of answers on the data plane. They are an API: only ever added. See docs/reason-codes.md.
-const (
-	ReasonBusy          = "donor_busy"
-	ReasonNoClonePlugin = "clone_plugin_inactive"
-	ReasonUnsupported   = "unsupported_content"
-	ReasonDonorFailed   = "donor_failed"
-	ReasonNoSession     = "no_such_session"
-	ReasonBadRequest    = "bad_request"
-)
-
-// sessionsPath is the root of the clone endpoint. See docs/formats/data-plane.md.
-const sessionsPath = "/v1/clone/sessions"
-
-// maxRequest bounds the body of a request, in bytes.
-const maxRequest = 64 << 10
-
-// openRequest asks for a session.
-type openRequest struct {
-	Workers int `json:"workers,omitempty"` // at most; 0: the donor chooses; negative: none
-}
-
-// openAnswer grants one.
-type openAnswer struct {
-	Session string       `json:"session"`
-	Hello   stream.Hello `json:"hello"`
-}
-
-// confirmRequest says that a stage is durable at the recipient.
-type confirmRequest struct {
-	Stage stream.Stage `json:"stage"`
-}
-
-// refusal is the body of every answer that is not a success.
-type refusal struct {
-	Reason    string   `json:"reason"`
-	Message   string   `json:"message"`
-	What      string   `json:"what,omitempty"` // with unsupported_content
-	Names     []string `json:"names,omitempty"`
-	Permanent bool     `json:"permanent,omitempty"`
-}
 
 // Handler serves the clone endpoint. peer returns the authenticated pod a request comes from; a request without one is
 // refused. The server around it must not set a WriteTimeout: a copy takes as long as it takes.
@@ -80,18 +39,24 @@ func (d *Donor) Handler(peer func(*http.Request) (string, error)) http.Handler {
 		}
 	}
 	handle("POST "+sessionsPath, d.serveOpen)
-	handle("GET "+sessionsPath+"/{id}/stream", withSession(d.serveStream))
+	handle("POST "+sessionsPath+"/{id}/attempts", withSession(d.serveAttempt))
+	handle("GET "+sessionsPath+"/{id}/attempts/{attempt}/lanes/{lane}", withSession(d.serveLane))
 	handle("POST "+sessionsPath+"/{id}/confirm", withSession(d.serveConfirm))
 	handle("DELETE "+sessionsPath+"/{id}", withSession(func(w http.ResponseWriter, _ *http.Request, s *session) {
-		d.end(s, errAbandoned)
+		d.release(s, errAbandoned)
 		w.WriteHeader(http.StatusNoContent)
 	}))
 	return mux
 }
 
-// RefuseAll is the endpoint of a pod that has nothing to copy yet: every request is told why, as a donor that is not fit does.
+// RefuseAll is the endpoint of a pod that has nothing to copy yet: every request is told why, as a donor that is not fit does. Whoever
+// had a session with it has lost it.
 func RefuseAll(why func() Unfit) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasPrefix(r.URL.Path, sessionsPath+"/") {
+			refuse(w, http.StatusNotFound, refusal{Reason: ReasonNoSession, Message: "no such session: this pod is being built itself"})
+			return
+		}
 		unfit := why()
 		answerError(w, &RefusedError{Code: unfit.Code, Message: unfit.Message, RetryAfter: busyRetryAfter})
 	})
@@ -99,10 +64,10 @@ func RefuseAll(why func() Unfit) http.Handler {
 
 func (d *Donor) serveOpen(w http.ResponseWriter, r *http.Request, recipient string) {
 	var req openRequest
-	if !readRequest(w, r, &req) {
+	if !readRequest(w, r, &req, maxRequest) {
 		return
 	}
-	s, err := d.begin(r.Context(), recipient, req.Workers)
+	s, err := d.begin(r.Context(), recipient, req)
 	if err != nil {
 		if d.cfg.Event != nil {
 			d.cfg.Event(Event{Recipient: recipient, What: "refused", Err: err})
@@ -110,54 +75,94 @@ func (d *Donor) serveOpen(w http.ResponseWriter, r *http.Request, recipient stri
 		answerError(w, err)
 		return
 	}
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(http.StatusCreated)
-	// A recipient that went away is noticed when nobody fetches the stream.
-	_ = json.NewEncoder(w).Encode(openAnswer{Session: s.id, Hello: s.hello})
+	// A recipient that went away is noticed when nobody begins an attempt.
+	answer(w, http.StatusCreated, openAnswer{Session: s.id, Hello: s.hello, LeaseSeconds: int(d.lease() / time.Second)})
 }
 
-// serveStream is the copy itself. Once a byte has been sent there is no other way to tell of an error than to cut the
+func (d *Donor) serveAttempt(w http.ResponseWriter, r *http.Request, s *session) {
+	var req attemptRequest
+	if !readRequest(w, r, &req, maxAttemptRequest) {
+		return
+	}
+	if err := req.Progress.Check(); err != nil {
+		refuse(w, http.StatusBadRequest, refusal{Reason: ReasonBadRequest, Message: err.Error()})
+		return
+	}
+	a, err := d.startAttempt(r.Context(), s, req.Progress)
+	if err != nil {
+		answerError(w, err)
+		return
+	}
+	answer(w, http.StatusCreated, attemptAnswer{Attempt: a.number, Lanes: a.lanes})
+}
+
+// serveLane is the copy itself. Once a byte has been sent there is no other way to tell of an error than to cut the
 // connection: a handler that returns would end the body in good order.
-func (d *Donor) serveStream(w http.ResponseWriter, r *http.Request, s *session) {
-	if !s.take() {
-		refuse(w, http.StatusConflict, refusal{Reason: ReasonNoSession, Message: "the stream of this session has been fetched before"})
+func (d *Donor) serveLane(w http.ResponseWriter, r *http.Request, s *session) {
+	s.mu.Lock()
+	a := s.attempt
+	s.mu.Unlock()
+	n, err := strconv.Atoi(r.PathValue("lane"))
+	if err != nil || a == nil || strconv.Itoa(a.number) != r.PathValue("attempt") || !a.fetch(n) {
+		refuse(w, http.StatusConflict, refusal{Reason: ReasonBadRequest, Message: "no such stream, or it has been fetched before"})
 		return
 	}
 	w.Header().Set("Content-Type", "application/vnd.ordinal.stream")
 	w.Header().Set("Cache-Control", "no-store")
 	w.Header().Set("Connection", "close") // its write deadline is of no use to another request
-	d.event(s, "began", nil)
-	out := &deadlineWriter{w: w, control: http.NewResponseController(w)}
-	defer context.AfterFunc(s.ctx, out.hurry)()
-	err := d.relay(r.Context(), s, out)
-	d.release(s, err)
+	conn := coalesce.FromContext(r.Context())
+	_ = conn.SetCoalescing(true) // an error comes back with the first write
+	out := &deadlineWriter{w: w, control: http.NewResponseController(w), conn: conn}
+	defer context.AfterFunc(a.ctx, out.hurry)()
+	defer context.AfterFunc(r.Context(), func() { a.cancel(keep(context.Cause(r.Context()))) })()
+	if n == 0 {
+		err = d.run(s, a, out)
+		d.endAttempt(s, a, err)
+	} else if err = d.runLane(a.ctx, s, a, n, out); err != nil {
+		a.cancel(kept(err))
+	}
+	out.leave()
+	if flushed := conn.SetCoalescing(false); err == nil {
+		err = flushed
+	}
 	if err != nil {
-		d.event(s, "failed", err)
 		panic(http.ErrAbortHandler)
 	}
-	d.event(s, "ended", nil)
 }
 
 func (d *Donor) serveConfirm(w http.ResponseWriter, r *http.Request, s *session) {
 	var req confirmRequest
-	if !readRequest(w, r, &req) {
+	if !readRequest(w, r, &req, maxRequest) {
 		return
 	}
-	if err := s.confirm(req.Stage); err != nil {
+	s.mu.Lock()
+	a := s.attempt
+	s.mu.Unlock()
+	err := errors.New("another attempt has begun")
+	if a != nil && a.number == req.Attempt {
+		err = a.confirm(req.Stage)
+	}
+	if err != nil {
 		refuse(w, http.StatusConflict, refusal{Reason: ReasonBadRequest, Message: err.Error()})
 		return
 	}
 	w.WriteHeader(http.StatusNoContent)
 }
 
-// readRequest decodes a small JSON body, and answers for itself when it cannot.
-func readRequest(w http.ResponseWriter, r *http.Request, into any) bool {
-	dec := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxRequest))
+// readRequest decodes a JSON body of at most limit bytes, and answers for itself when it cannot.
+func readRequest(w http.ResponseWriter, r *http.Request, into any, limit int64) bool {
+	dec := json.NewDecoder(http.MaxBytesReader(w, r.Body, limit))
 	if err := dec.Decode(into); err != nil {
 		refuse(w, http.StatusBadRequest, refusal{Reason: ReasonBadRequest, Message: fmt.Sprintf("decode request: %v", err)})
 		return false
 	}
 	return true
+}
+
+func answer(w http.ResponseWriter, status int, body any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(body) // whoever asked may be gone
 }
 
 // answerError maps an error before the first byte to an answer the recipient can act on.
@@ -167,9 +172,12 @@ func answerError(w http.ResponseWriter, err error) {
 	switch {
 	case errors.As(err, &refused):
 		status := http.StatusServiceUnavailable
-		if refused.Code == ReasonBusy {
+		switch {
+		case refused.Code == ReasonBusy:
 			status = http.StatusTooManyRequests
-		} else if refused.Permanent {
+		case refused.Code == ReasonSnapshotGone:
+			status = http.StatusGone
+		case refused.Permanent:
 			status = http.StatusConflict
 		}
 		if refused.RetryAfter > 0 {
@@ -180,7 +188,7 @@ func answerError(w http.ResponseWriter, err error) {
 		refuse(w, http.StatusConflict, refusal{
 			Reason: ReasonUnsupported, Message: err.Error(), What: unsupported.What, Names: unsupported.Names, Permanent: true,
 		})
-	case errors.Is(err, context.Canceled):
+	case errors.Is(err, context.Canceled) && !errors.Is(err, protocol.ErrKeep):
 		panic(http.ErrAbortHandler) // nobody listens
 	default:
 		w.Header().Set("Retry-After", strconv.Itoa(int(busyRetryAfter/time.Second)))
@@ -188,53 +196,4 @@ func answerError(w http.ResponseWriter, err error) {
 	}
 }
 
-func refuse(w http.ResponseWriter, status int, why refusal) {
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(status)
-	_ = json.NewEncoder(w).Encode(why) // whoever asked may be gone
-}
-
-// deadlineWriter gives up on a recipient that takes nothing for writeStall. A deadline for the whole response would kill a
-// healthy copy that is merely large.
-type deadlineWriter struct {
-	w       io.Writer
-	control *http.ResponseController
-
-	mu    sync.Mutex
-	until time.Time
-	final bool // the deadline moves no more
-}
-
-// lastWords is how long an ended session may take to tell its recipient why.
-const lastWords = time.Second
-
-// Write moves the deadline ahead of the write.
-func (d *deadlineWriter) Write(p []byte) (int, error) {
-	if err := d.extend(); err != nil {
-		return 0, fmt.Errorf("set write deadline: %w", err)
-	}
-	return d.w.Write(p)
-}
-
-// extend moves the deadline; not at every write, because that costs a timer each.
-func (d *deadlineWriter) extend() error {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	now := time.Now()
-	if d.final || d.until.Sub(now) >= writeStall-time.Second {
-		return nil
-	}
-	d.until = now.Add(writeStall)
-	return d.control.SetWriteDeadline(d.until)
-}
-
-// hurry ends a write that a recipient does not take: the session is over.
-func (d *deadlineWriter) hurry() {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.final = true
-	_ = d.control.SetWriteDeadline(time.Now().Add(lastWords)) // the connection may be gone
-}
-
-// FlushError sends what is buffered. The stream's Writer calls it after every frame that somebody waits for.
-func (d *deadlineWriter) FlushError() error { return d.control.Flush() }
+func refuse(w http.ResponseWriter, status int, why refusal) { answer(w, status, why) }

@@ -21,7 +21,7 @@ func TestHostileNumbers(t *testing.T) {
 		"file of 64 TiB, last page":  {[]step{file(fileCopy, 0, "a.ibd", bytesLong(64*tib)), onePage(64*tib-pageSize, 0)}, true},
 		"64 TiB of small pages":      {[]step{file(fileCopy, 0, "a.ibd", zipped), data(fileCopy, 0, 64*tib-1024, make([]byte, 1024))}, true},
 		"size said with the data":    {[]step{file(fileCopy, 0, "a.ibd"), onePage(64*tib-pageSize, 64*tib)}, true},
-		"64 TiB and nothing":         {[]step{file(fileCopy, 0, "a.ibd", zipped), end(fileCopy)}, false},
+		"64 TiB and nothing":         {[]step{file(fileCopy, 0, "a.ibd", zipped), end(fileCopy), begin(pageCopy)}, false},
 		"beyond 64 TiB":              {[]step{file(fileCopy, 0, "a.ibd", bytesLong(64*tib)), onePage(64*tib, 0)}, false},
 		"larger than 64 TiB":         {[]step{file(fileCopy, 0, "a.ibd", bytesLong(64*tib+1))}, false},
 		"grows beyond 64 TiB":        {[]step{file(fileCopy, 0, "a.ibd"), onePage(0, 64*tib+1)}, false},

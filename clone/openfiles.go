@@ -4,7 +4,6 @@ import (
 	"container/list"
 	"errors"
 	"fmt"
-	"os"
 	"sync"
 )
 
@@ -14,7 +13,7 @@ const maxIdleFiles = 128
 // openFiles keeps recently written files open, so that neither a large table is reopened for every block nor a large schema
 // exhausts the process's descriptors. Safe for concurrent use.
 type openFiles struct {
-	root *os.Root
+	disk disk
 
 	mu       sync.Mutex
 	byID     map[fileID]*openFile
@@ -23,8 +22,8 @@ type openFiles struct {
 }
 
 type openFile struct {
-	*os.File
-	bypass *os.File // the same file for writes past the page cache; nil until one is made
+	diskFile
+	bypass diskFile // the same file for writes past the page cache; nil until one is made
 	id     fileID
 	users  int
 	place  *list.Element // in idle while users is 0
@@ -32,15 +31,15 @@ type openFile struct {
 
 // Close closes both descriptors.
 func (f *openFile) Close() error {
-	err := f.File.Close()
+	err := f.diskFile.Close()
 	if f.bypass != nil {
 		err = errors.Join(err, f.bypass.Close())
 	}
 	return err
 }
 
-func newOpenFiles(root *os.Root) *openFiles {
-	return &openFiles{root: root, byID: make(map[fileID]*openFile), idle: list.New()}
+func newOpenFiles(on disk) *openFiles {
+	return &openFiles{disk: on, byID: make(map[fileID]*openFile), idle: list.New()}
 }
 
 // acquire returns the open file of id, opening path for writing if need be. The caller releases it.
@@ -54,11 +53,11 @@ func (o *openFiles) acquire(id fileID, path string) (*openFile, error) {
 		f.users++
 		return f, nil
 	}
-	file, err := o.root.OpenFile(path, os.O_RDWR, 0)
+	file, err := o.disk.open(path, false)
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", path, err)
 	}
-	f := &openFile{File: file, id: id, users: 1}
+	f := &openFile{diskFile: file, id: id, users: 1}
 	o.byID[id] = f
 	return f, nil
 }

@@ -4,9 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
+	"math/rand/v2"
 	"os"
-	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -19,20 +18,36 @@ import (
 type Progress interface {
 	// Stage begins: total is the donor's estimate in bytes, 0 when it has none.
 	Stage(name string, total uint64)
+	// Resumed says, instead of Stage, that a copy goes on within a stage or after it; done bytes of the whole copy have arrived before.
+	Resumed(name string, total, done uint64)
 	// Add counts bytes received in the stage.
 	Add(n uint64)
+	// Broke says that an attempt has ended early. The copy goes on with the next one.
+	Broke(err error)
 }
 
-// Receive fetches the offered copy into root, which is empty but for the marker that keeps servers away, and makes it
-// durable. When it returns nil the copy is complete in every respect but the marker. After an error root holds a useless part
-// of a copy, and the donor holds nothing for us. ctx's end stops it within a second.
+// How an interrupted copy is tried again.
+const (
+	firstPause = 100 * time.Millisecond
+	longPause  = 5 * time.Second
+	// maxBarren is how many attempts in a row may end in the same place for another reason than that the donor cannot be reached.
+	maxBarren = 20
+)
+
+// Receive fetches the offered copy into root, which is empty but for the marker that keeps servers away, or holds what has arrived
+// of it before, and makes it durable. Whatever breaks in between, it goes on from what has been written, as long as the donor holds the
+// snapshot. When it returns nil the copy is complete in every respect but the marker.
+//
+// Errors: ErrSnapshotGone: start over; SilentError: the donor has not been reached for too long; NoSpaceError; BadPagesError;
+// others when the copy cannot be used. After these, root holds a useless part of a copy and the donor holds nothing for us, if it
+// could be told. When ctx ends, within a second, what has arrived is saved for Resume, the donor keeps the snapshot for a
+// while, and the error is ctx's cause.
 func (o *Offer) Receive(ctx context.Context, root *os.Root, progress Progress) (Summary, error) {
+	defer o.client.HTTPClient.CloseIdleConnections()
 	sum, err := o.receive(ctx, root, progress)
 	if err == nil {
-		o.client.HTTPClient.CloseIdleConnections()
 		return sum, nil
 	}
-	o.Abandon(ctx)
 	var bad *BadPagesError
 	switch {
 	case errors.As(err, &bad):
@@ -40,163 +55,115 @@ func (o *Offer) Receive(ctx context.Context, root *os.Root, progress Progress) (
 	case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EDQUOT):
 		err = &diskFullError{err}
 	case ctx.Err() != nil:
-		err = context.Cause(ctx)
+		return Summary{}, fmt.Errorf("clone from %s: %w", o.donor.Pod, context.Cause(ctx))
+	}
+	if !errors.Is(err, ErrSnapshotGone) {
+		o.Abandon(ctx)
 	}
 	return Summary{}, fmt.Errorf("clone from %s: %w", o.donor.Pod, err)
 }
 
 func (o *Offer) receive(ctx context.Context, root *os.Root, progress Progress) (sum Summary, err error) {
-	server, err := mysqlx.ParseVersion(o.Hello.ServerVersion)
-	if err != nil {
-		return Summary{}, err
-	}
-	begun := time.Now()
-	body, err := o.fetch(ctx)
-	if err != nil {
-		return Summary{}, err
-	}
-	defer body.Close() // nothing to learn from it: the end frame says whether the stream was whole
-
-	r := &receiver{
-		offer:    o,
-		body:     body,
-		frames:   stream.NewReader(&stallReader{body: body, limit: o.stall, donor: o.donor.Pod}),
-		dir:      NewDirectory(root, server),
-		root:     root,
-		progress: progress,
-		buffers:  make(chan []byte, buffers),
-	}
-	defer func() { err = errors.Join(err, r.dir.Close()) }()
-	if err := r.run(ctx); err != nil {
-		return Summary{}, err
-	}
-	return r.dir.Finish(o.donor.Pod, begun)
-}
-
-// buffers bounds the frames in memory, read and not yet written; writers is how many are written at a time.
-const (
-	buffers = 8
-	writers = 3
-)
-
-// A receiver applies one stream to a Directory: one goroutine reads and checks frames, a few write.
-type receiver struct {
-	offer    *Offer
-	body     io.Closer
-	frames   *stream.Reader
-	dir      *Directory
-	root     *os.Root
-	progress Progress
-
-	buffers  chan []byte // free ones; allocated as needed up to its capacity
-	made     int
-	inFlight sync.WaitGroup // data handed to the writers and not yet written
-}
-
-type piece struct {
-	data stream.Data
-	buf  []byte
-}
-
-// run applies the stream up to its end frame.
-func (r *receiver) run(ctx context.Context) error {
-	ctx, fail := context.WithCancelCause(ctx)
-	defer fail(nil)
-	defer context.AfterFunc(ctx, func() { _ = r.body.Close() })() // wakes the reader, who then finds ctx ended
-
-	var g sync.WaitGroup
-	pieces := make(chan piece)
-	for range writers {
-		g.Go(func() { r.write(ctx, pieces, fail) })
-	}
-	err := r.read(ctx, pieces)
-	close(pieces)
-	g.Wait()
-	if cause := context.Cause(ctx); cause != nil {
-		return cause
-	}
-	return err
-}
-
-// write writes pieces until there are no more. After a failure it goes on to count them off, so that nobody waits for a
-// piece that is not going to be written.
-func (r *receiver) write(ctx context.Context, pieces <-chan piece, fail context.CancelCauseFunc) {
-	for p := range pieces {
-		if ctx.Err() == nil {
-			if err := r.dir.Data(p.data.DataHeader, p.data.Bytes); err != nil {
-				fail(err)
-			}
-			r.progress.Add(uint64(len(p.data.Bytes)))
-		}
-		r.buffers <- p.buf
-		r.inFlight.Done()
-	}
-}
-
-// read takes frame after frame. Everything but data is applied here, when no data is being written.
-func (r *receiver) read(ctx context.Context, pieces chan<- piece) error {
-	for {
-		buf := r.buffer()
-		frame, err := r.frames.Next(buf)
-		if ctx.Err() != nil {
-			return context.Cause(ctx)
-		}
+	dir := o.dir
+	if dir == nil {
+		server, err := mysqlx.ParseVersion(o.Hello.ServerVersion)
 		if err != nil {
-			return err
+			return Summary{}, err
 		}
-		if frame.Kind == stream.KindData {
-			r.inFlight.Add(1)
-			select {
-			case pieces <- piece{frame.Data, buf}:
-			case <-ctx.Done():
-				r.inFlight.Done()
-				return context.Cause(ctx)
+		dir = NewDirectory(root, server)
+	} else {
+		stage, total, done := dir.Held()
+		progress.Resumed(stage.String(), total, done)
+	}
+	defer func() { err = errors.Join(err, dir.Close()) }()
+	// From now on whatever is saved says where it comes from.
+	if err := o.save(ctx, dir); err != nil {
+		return Summary{}, err
+	}
+	if err := o.transfer(ctx, dir, root, progress); err != nil {
+		return Summary{}, err
+	}
+	return dir.Finish(o.donor.Pod, o.begun)
+}
+
+// transfer makes attempts until everything has arrived. Only the copy itself, the disk and a donor that has nothing more to give end it.
+func (o *Offer) transfer(ctx context.Context, dir *Directory, root *os.Root, progress Progress) error {
+	barren, pause, heard := 0, firstPause, time.Now()
+	for {
+		held := dir.Progress()
+		t := newIntake(o, dir, root, progress)
+		err := t.run(ctx, held)
+		dir.Interrupt()
+		if err == nil {
+			return nil
+		}
+		if dir.Whole() { // after REDO_COPY's end there is nothing that the end frame could add
+			o.Abandon(ctx)
+			return nil
+		}
+		var local *localError
+		if ctx.Err() != nil {
+			if !errors.As(err, &local) {
+				// Whatever cannot be saved any more is fetched again.
+				_ = o.save(context.WithoutCancel(ctx), dir)
 			}
-			continue
+			return context.Cause(ctx)
 		}
-		r.buffers <- buf
-		if frame.Kind == stream.KindEnd {
-			return nil // every stage has ended before, and with it all writing
-		}
-		if err := r.apply(ctx, frame); err != nil {
+		switch {
+		case errors.As(err, &local):
+			return local.err
+		case errors.Is(err, ErrSnapshotGone), isUntrusted(err), isUnsupported(err):
 			return err
 		}
+		if t.written.Load() > 0 {
+			barren, pause = 0, firstPause
+		} else {
+			barren++
+		}
+		if t.begun {
+			heard = time.Now()
+		}
+		if silent := time.Since(heard); silent > o.silence {
+			return &SilentError{Donor: o.donor.Pod, For: silent, Err: err}
+		}
+		if t.begun && barren >= maxBarren {
+			return fmt.Errorf("no attempt gets any further: %w", err)
+		}
+		progress.Broke(err)
+		o.client.HTTPClient.CloseIdleConnections() // what has broken one connection may have broken all, and nobody was told
+		select {
+		case <-time.After(pause/2 + rand.N(pause)):
+		case <-ctx.Done():
+		}
+		pause = min(2*pause, longPause)
 	}
 }
 
-// apply handles a frame that is not data.
-func (r *receiver) apply(ctx context.Context, f stream.Frame) error {
-	switch f.Kind {
-	case stream.KindStageStart:
-		if err := r.room(f.StageStart); err != nil {
-			return err
-		}
-		r.progress.Stage(f.StageStart.Stage.String(), f.StageStart.Bytes)
-		return r.dir.StageStart(f.StageStart)
-	case stream.KindFile:
-		if f.File.Flags&stream.FlagDeleted == 0 {
-			r.inFlight.Wait()
-		}
-		return r.dir.File(f.File)
-	case stream.KindStageEnd:
-		r.inFlight.Wait()
-		if ctx.Err() != nil {
-			return context.Cause(ctx)
-		}
-		if err := r.dir.StageEnd(f.StageEnd.Stage); err != nil {
-			return err
-		}
-		return r.offer.confirm(ctx, f.StageEnd.Stage)
+// isUnsupported reports whether the donor has broken off because of something that no attempt could carry.
+func isUnsupported(err error) bool {
+	var abort *stream.AbortError
+	return errors.As(err, &abort) && abort.Reason == ReasonUnsupported
+}
+
+// A localError is one that another attempt would meet again: of the disk, or in the copy itself.
+type localError struct{ err error }
+
+func (e *localError) Error() string { return e.err.Error() }
+func (e *localError) Unwrap() error { return e.err }
+
+func local(err error) error {
+	if err == nil {
+		return nil
 	}
-	return nil // the greeting, which the session's answer brought already; heartbeats
+	return &localError{err}
 }
 
 // room refuses a copy that will not fit, before its first byte is written.
-func (r *receiver) room(s stream.StageStart) error {
+func room(root *os.Root, s stream.StageStart) error {
 	if s.Stage != stream.StageFileCopy {
 		return nil
 	}
-	have, err := freeBytes(r.root)
+	have, err := FreeBytes(root)
 	if err != nil {
 		return err
 	}
@@ -206,8 +173,8 @@ func (r *receiver) room(s stream.StageStart) error {
 	return nil
 }
 
-// freeBytes is what an unprivileged process may still write on root's file system.
-func freeBytes(root *os.Root) (uint64, error) {
+// FreeBytes is what an unprivileged process may still write on root's file system.
+func FreeBytes(root *os.Root) (uint64, error) {
 	dir, err := root.Open(".")
 	if err != nil {
 		return 0, fmt.Errorf("ask for free space: %w", err)
@@ -218,53 +185,4 @@ func freeBytes(root *os.Root) (uint64, error) {
 		return 0, fmt.Errorf("ask for free space: %w", err)
 	}
 	return stat.Bavail * uint64(stat.Bsize), nil
-}
-
-// buffer returns a free buffer, waiting for the writers when all are in use. Only the reader calls it.
-func (r *receiver) buffer() []byte {
-	select {
-	case b := <-r.buffers:
-		return b
-	default:
-	}
-	if r.made == cap(r.buffers) {
-		return <-r.buffers
-	}
-	r.made++
-	return directBuffer(r.frameSize(), stream.DataOverhead)
-}
-
-// frameSize is what a frame of this donor needs: the server sends 64 pages at a time, and never less than 1 MiB.
-func (r *receiver) frameSize() int {
-	return min(stream.MaxFrame, max(1<<20, 64*int(r.offer.Hello.PageSize))+stream.DataOverhead)
-}
-
-// diskFullError is a volume that filled up in mid-copy, in spite of the check before.
-type diskFullError struct{ err error }
-
-func (e *diskFullError) Error() string { return fmt.Sprintf("the volume is full: %v", e.err) }
-func (e *diskFullError) Unwrap() error { return e.err }
-func (e *diskFullError) ExitCode() int { return 75 }
-func (e *diskFullError) Hint() string {
-	return "enlarge the volume or free space on it; what was copied is removed, and the clone is tried again by itself"
-}
-
-// A stallReader closes a body that brings nothing for too long: a silent peer whose kernel still answers would otherwise be
-// waited for for ever.
-type stallReader struct {
-	body  io.ReadCloser
-	limit time.Duration
-	donor string
-}
-
-// Read waits at most the limit for at least one byte.
-func (s *stallReader) Read(p []byte) (int, error) {
-	watch := time.AfterFunc(s.limit, func() {
-		_ = s.body.Close() // makes the read below return; that it was us is told by the timer
-	})
-	n, err := s.body.Read(p)
-	if !watch.Stop() {
-		return n, &StalledError{Donor: s.donor, After: s.limit}
-	}
-	return n, err
 }

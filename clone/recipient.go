@@ -1,14 +1,13 @@
 package clone
 
 import (
-	"bytes"
 	"context"
 	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
+	"os"
 	"strconv"
 	"time"
 
@@ -18,24 +17,24 @@ import (
 	"ordinal/stream"
 )
 
-// DefaultStall is how long a donor may be silent. It sends a heartbeat every 5 s, so this is six of them.
-const DefaultStall = 30 * time.Second
-
-// Bounds on a donor's answers other than the stream.
+// Defaults of a Recipient.
 const (
-	answerWithin  = 6 * time.Minute // opening a session waits for DDL and opens every tablespace
-	confirmWithin = 30 * time.Second
-	abandonWithin = 5 * time.Second
-	abandonHurry  = 500 * time.Millisecond
-	maxAnswer     = 2 << 20
+	// DefaultStall is how long a donor may be silent. It sends a heartbeat every 5 s.
+	DefaultStall = time.Minute
+	// DefaultSilence is how long a donor may not be reached in mid-copy: twice as long as it holds the snapshot.
+	DefaultSilence = 10 * time.Minute
 )
 
 // A Recipient fetches copies. Its methods may be called concurrently.
 type Recipient struct {
 	// TLS returns the configuration with which peer's data plane is called: it proves who we are and that peer is peer.
 	TLS func(peer string) *tls.Config
-	// Stall is how long a donor may send nothing, heartbeats included; 0 means DefaultStall.
+	// Stall is how long a donor may send nothing, heartbeats included, before the attempt is given up; 0 means DefaultStall.
 	Stall time.Duration
+	// Silence is how long a copy goes on trying to reach a donor that is not there any more; 0 means DefaultSilence.
+	Silence time.Duration
+	// SaveEvery is the shortest time between two saves of a copy's progress; 0 means DefaultSaveEvery.
+	SaveEvery time.Duration
 }
 
 // Peer is a pod to fetch from.
@@ -44,12 +43,17 @@ type Peer struct {
 	Address string // host:port of its data plane
 }
 
-// Wants says what the copy is for.
+// Wants says what the copy is for and how it is to come.
 type Wants struct {
-	Workers       int    // at most; 0: the donor chooses; NoWorkers: none
+	Workers  int    // connections of the donor to its server, at most; 0: the donor chooses; NoWorkers: none
+	Streams  int    // connections to the donor, at most; 0: the donor chooses
+	Compress string // CompressAuto, CompressOn or CompressOff; "": CompressOff
+	MaxRate  uint64 // bytes per second; 0: no limit but the donor's
+
 	PageSize      uint32 // innodb_page_size of the server that will start on it, in bytes; 0: not known
 	ServerVersion string // its version; "": not known
 	ClusterID     string // the cluster this pod belongs to; "": not known yet
+	FreeBytes     uint64 // room for the copy; 0: not known
 }
 
 // NoWorkers in Wants.Workers asks for a clone over the main connection alone.
@@ -59,33 +63,95 @@ const NoWorkers = -1
 type Offer struct {
 	Hello stream.Hello
 
-	donor  Peer
-	url    string
-	client *retryablehttp.Client
-	stall  time.Duration
+	donor     Peer
+	url       string
+	client    *retryablehttp.Client
+	stall     time.Duration
+	silence   time.Duration
+	saveEvery time.Duration
+	begun     time.Time
+	dir       *Directory // of an interrupted copy; nil: none yet
 }
 
-// Ask opens a session at donor and checks that the copy would fit. Errors: RefusedError, UnsupportedError, MismatchError, or
-// why the donor could not be reached. After an error the donor holds nothing for us.
+// A note is what a saved copy says of where it comes from.
+type note struct {
+	Donor   string       `json:"donor"`
+	Session string       `json:"session"`
+	Hello   stream.Hello `json:"hello"`
+	Begun   time.Time    `json:"begun"`
+}
+
+// Ask opens a session at donor and checks that the copy would fit. Errors: RefusedError, UnsupportedError, MismatchError, NoSpaceError,
+// or why the donor could not be reached. After an error the donor holds nothing for us.
 func (r *Recipient) Ask(ctx context.Context, donor Peer, wants Wants) (*Offer, error) {
-	o := &Offer{donor: donor, client: r.client(donor.Pod), url: "https://" + donor.Address + sessionsPath, stall: r.Stall}
-	if o.stall == 0 {
-		o.stall = DefaultStall
-	}
+	o := r.offer(donor)
 	ctx, cancel := context.WithTimeout(ctx, answerWithin)
 	defer cancel()
-	var answer openAnswer
-	if err := o.call(ctx, http.MethodPost, o.url, openRequest{Workers: wants.Workers}, &answer); err != nil {
+	request := openRequest{Workers: wants.Workers, Streams: wants.Streams, Compress: wants.Compress, MaxRate: wants.MaxRate}
+	var granted openAnswer
+	if err := o.call(ctx, http.MethodPost, o.url, request, &granted); err != nil {
 		o.client.HTTPClient.CloseIdleConnections()
 		return nil, fmt.Errorf("ask %s for a clone: %w", donor.Pod, err)
 	}
-	o.url += "/" + answer.Session
-	o.Hello = answer.Hello
+	o.url += "/" + granted.Session
+	o.Hello, o.begun = granted.Hello, time.Now()
 	if err := o.check(wants); err != nil {
 		o.Abandon(ctx)
 		return nil, fmt.Errorf("clone from %s: %w", donor.Pod, err)
 	}
 	return o, nil
+}
+
+// Interrupted returns the pod that the unfinished copy in root comes from. Errors: fs.ErrNotExist when nothing was saved there that
+// Resume could go on with, ErrSaved when it cannot be read.
+func Interrupted(root *os.Root) (donor string, err error) {
+	saved, err := savedNote(root)
+	if err != nil {
+		return "", err
+	}
+	var n note
+	if err := json.Unmarshal(saved, &n); err != nil || n.Donor == "" {
+		return "", fmt.Errorf("look for an unfinished copy: %w: it does not name its donor", ErrSaved)
+	}
+	return n.Donor, nil
+}
+
+// Resume takes up the unfinished copy in root, which Interrupted says comes from donor. Nobody is asked yet: Receive finds out whether
+// the donor still holds the snapshot. Errors: fs.ErrNotExist, ErrSaved, MismatchError. root stays as it is.
+func (r *Recipient) Resume(donor Peer, root *os.Root, wants Wants) (*Offer, error) {
+	dir, saved, err := LoadDirectory(root)
+	if err != nil {
+		return nil, fmt.Errorf("resume the clone from %s: %w", donor.Pod, err)
+	}
+	var n note
+	if err := json.Unmarshal(saved, &n); err != nil || n.Donor != donor.Pod || n.Session == "" {
+		return nil, errors.Join(fmt.Errorf("resume the clone from %s: %w: it names donor %q", donor.Pod, ErrSaved, n.Donor), dir.Close())
+	}
+	o := r.offer(donor)
+	o.url += "/" + n.Session
+	o.Hello, o.begun, o.dir = n.Hello, n.Begun, dir
+	wants.FreeBytes = 0 // part of the copy is there already
+	if err := o.check(wants); err != nil {
+		return nil, errors.Join(fmt.Errorf("resume the clone from %s: %w", donor.Pod, err), dir.Close())
+	}
+	return o, nil
+}
+
+func (r *Recipient) offer(donor Peer) *Offer {
+	o := &Offer{
+		donor: donor, client: r.client(donor.Pod), url: "https://" + donor.Address + sessionsPath,
+		stall: r.Stall, silence: r.Silence, saveEvery: r.SaveEvery,
+	}
+	if o.stall == 0 {
+		o.stall = DefaultStall
+	}
+	if o.silence == 0 {
+		o.silence = DefaultSilence
+	}
+	if o.saveEvery == 0 {
+		o.saveEvery = DefaultSaveEvery
+	}
+	return o
 }
 
 // check compares what the donor is with what the copy has to fit.
@@ -104,6 +170,9 @@ func (o *Offer) check(wants Wants) error {
 			return &MismatchError{What: "server version", Donor: h.ServerVersion, Recipient: wants.ServerVersion}
 		}
 	}
+	if wants.FreeBytes != 0 && h.EstimatedBytes > wants.FreeBytes {
+		return &NoSpaceError{Need: h.EstimatedBytes, Have: wants.FreeBytes}
+	}
 	return nil
 }
 
@@ -120,131 +189,12 @@ func (o *Offer) Abandon(ctx context.Context) {
 	_ = o.call(ctx, http.MethodDelete, o.url, nil, nil) // see above
 }
 
-// confirm tells the donor that stage is durable here.
-func (o *Offer) confirm(ctx context.Context, stage stream.Stage) error {
-	ctx, cancel := context.WithTimeout(ctx, confirmWithin)
-	defer cancel()
-	if err := o.call(ctx, http.MethodPost, o.url+"/confirm", confirmRequest{Stage: stage}, nil); err != nil {
-		return fmt.Errorf("confirm %v to %s: %w", stage, o.donor.Pod, err)
-	}
-	return nil
-}
-
-// fetch begins the stream. The caller closes the body. A donor begins to answer at once, so that silence is a stall here, too.
-func (o *Offer) fetch(ctx context.Context) (io.ReadCloser, error) {
-	ctx, cancel := context.WithCancel(ctx)
-	watch := time.AfterFunc(o.stall, cancel)
-	body, err := o.get(ctx)
-	if !watch.Stop() {
-		if err == nil {
-			_ = body.Close() // it ended with ctx
-		}
-		err = &StalledError{Donor: o.donor.Pod, After: o.stall}
-	}
-	if err != nil {
-		cancel()
-		return nil, fmt.Errorf("fetch the copy from %s: %w", o.donor.Pod, err)
-	}
-	return &cancelBody{body, cancel}, nil
-}
-
-// A cancelBody is a body that ends its request's context when it is closed.
-type cancelBody struct {
-	io.ReadCloser
-	cancel context.CancelFunc
-}
-
-// Close closes the body.
-func (b *cancelBody) Close() error {
-	b.cancel()
-	return b.ReadCloser.Close()
-}
-
-func (o *Offer) get(ctx context.Context) (io.ReadCloser, error) {
-	req, err := retryablehttp.NewRequestWithContext(ctx, http.MethodGet, o.url+"/stream", nil)
-	if err != nil {
-		return nil, err
-	}
-	resp, err := o.client.Do(req)
-	if err != nil {
-		return nil, err
-	}
-	if resp.StatusCode != http.StatusOK {
-		defer resp.Body.Close()
-		return nil, o.refused(resp)
-	}
-	return resp.Body, nil
-}
-
-// call sends one request with a JSON body and decodes a JSON answer into out, if out is not nil.
-func (o *Offer) call(ctx context.Context, method, url string, in, out any) error {
-	var body io.ReadSeeker
-	if in != nil {
-		encoded, err := json.Marshal(in)
-		if err != nil {
-			return err
-		}
-		body = bytes.NewReader(encoded)
-	}
-	req, err := retryablehttp.NewRequestWithContext(ctx, method, url, body)
+// save makes what has arrived so far something that Resume can go on with.
+func (o *Offer) save(ctx context.Context, dir *Directory) error {
+	session := o.Hello.SessionID
+	b, err := json.Marshal(note{Donor: o.donor.Pod, Session: session, Hello: o.Hello, Begun: o.begun})
 	if err != nil {
 		return err
 	}
-	resp, err := o.client.Do(req)
-	if err != nil {
-		return err
-	}
-	defer resp.Body.Close()
-	if resp.StatusCode/100 != 2 {
-		return o.refused(resp)
-	}
-	if out == nil {
-		return nil
-	}
-	if err := json.NewDecoder(io.LimitReader(resp.Body, maxAnswer)).Decode(out); err != nil {
-		return fmt.Errorf("decode the answer: %w", err)
-	}
-	return nil
-}
-
-// refused turns an answer that is no success into the error it tells of.
-func (o *Offer) refused(resp *http.Response) error {
-	var why refusal
-	if err := json.NewDecoder(io.LimitReader(resp.Body, maxRequest)).Decode(&why); err != nil {
-		return fmt.Errorf("%s answered %s", o.donor.Pod, resp.Status)
-	}
-	if why.Reason == ReasonUnsupported && len(why.Names) > 0 {
-		return &UnsupportedError{What: why.What, Names: why.Names}
-	}
-	seconds, _ := strconv.Atoi(resp.Header.Get("Retry-After")) // absent or not a number: not said
-	return &RefusedError{
-		Donor: o.donor.Pod, Code: why.Reason, Message: why.Message,
-		RetryAfter: time.Duration(seconds) * time.Second, Permanent: why.Permanent,
-	}
-}
-
-// client makes requests to one peer. A connection that cannot be made is tried again a few times, because a pod that starts
-// answers a little later than its name does; an answer is taken as it is, whoever waits for a donor decides what it means.
-func (r *Recipient) client(peer string) *retryablehttp.Client {
-	c := retryablehttp.NewClient()
-	c.HTTPClient = &http.Client{Transport: &http.Transport{
-		TLSClientConfig:       r.TLS(peer),
-		TLSHandshakeTimeout:   10 * time.Second,
-		ResponseHeaderTimeout: answerWithin,
-		DisableCompression:    true,
-		ReadBufferSize:        64 << 10,
-		MaxIdleConnsPerHost:   2,
-		IdleConnTimeout:       time.Minute,
-	}}
-	c.Logger = nil
-	c.RetryMax = 2
-	c.RetryWaitMin, c.RetryWaitMax = 100*time.Millisecond, time.Second
-	c.CheckRetry = func(ctx context.Context, _ *http.Response, err error) (bool, error) {
-		if ctx.Err() != nil {
-			return false, context.Cause(ctx)
-		}
-		var untrusted *tls.CertificateVerificationError
-		return err != nil && !errors.As(err, &untrusted), nil
-	}
-	return c
+	return dir.Save(ctx, b)
 }

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"ordinal/clone/protocol"
 	"ordinal/internal/testing/mysqltest"
 	"ordinal/stream"
 )
@@ -21,12 +22,17 @@ func record(t *testing.T) *recording {
 	s := mysqltest.Start(t, mysqltest.Options{})
 	everyKind(t, s)
 	d := newRealDonor(t, "mysql-0", s, 2)
-	session, err := d.begin(t.Context(), "mysql-1", 0)
+	session, err := d.begin(t.Context(), "mysql-1", openRequest{})
 	must(t, err)
+	a, err := d.startAttempt(t.Context(), session, protocol.Progress{})
+	must(t, err)
+	if !a.fetch(0) {
+		t.Fatal("lane 0 has been fetched")
+	}
 	var raw bytes.Buffer
-	out := &confirming{b: &raw, session: session}
-	must(t, d.relay(t.Context(), session, out))
-	d.release(session, nil)
+	err = d.run(session, a, &confirming{b: &raw, attempt: a})
+	d.endAttempt(session, a, err)
+	must(t, err)
 	return index(t, raw.Bytes())
 }
 
@@ -34,7 +40,7 @@ func record(t *testing.T) *recording {
 type confirming struct {
 	mu      sync.Mutex
 	b       *bytes.Buffer
-	session *session
+	attempt *attempt
 }
 
 func (c *confirming) Write(p []byte) (int, error) {
@@ -45,10 +51,10 @@ func (c *confirming) Write(p []byte) (int, error) {
 
 // FlushError is called after each frame that somebody waits for.
 func (c *confirming) FlushError() error {
-	c.session.mu.Lock()
-	stage := c.session.stage
-	c.session.mu.Unlock()
-	_ = c.session.confirm(stage) // an error before the first stage
+	c.attempt.mu.Lock()
+	stage := c.attempt.stage
+	c.attempt.mu.Unlock()
+	_ = c.attempt.confirm(stage) // an error before the first stage
 	return nil
 }
 

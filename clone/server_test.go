@@ -134,7 +134,7 @@ func TestCloneUnderLoad(t *testing.T) {
 	d := newRealDonor(t, "mysql-0", s, 3)
 	stop := startLoad(t, l)
 	for _, workers := range []int{0, 1, 3} {
-		d.Donor.cfg.Workers = workers
+		d.change(func(c *DonorConfig) { c.Workers = workers })
 		committed, before := l.Stats().Acked, gtids(t, s.DB())
 		dir, hello := take(t, d, &quiet{})
 		after, stats := gtids(t, s.DB()), l.Stats()

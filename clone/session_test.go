@@ -31,6 +31,10 @@ func hold() *held { return &held{make(chan struct{}), make(chan struct{})} }
 
 func (h *held) Stage(string, uint64) {}
 
+func (h *held) Resumed(string, uint64, uint64) {}
+
+func (h *held) Broke(error) {}
+
 func (h *held) Add(uint64) {
 	select {
 	case h.reached <- struct{}{}:
@@ -61,6 +65,7 @@ func TestOneAtATime(t *testing.T) {
 	s := mysqltest.Start(t, mysqltest.Options{})
 	must(t, load.Fill(t.Context(), s.Root(), 16<<20, nil))
 	d := newRealDonor(t, "mysql-0", s, 1)
+	d.change(func(c *DonorConfig) { c.Lease = 2 * time.Second })
 	ask := func(pod string) (*Offer, error) { return recipient(pod).Ask(t.Context(), d.Peer, Wants{}) }
 	wantRefusal := func(pod, code string, most time.Duration) {
 		t.Helper()
@@ -157,21 +162,20 @@ func TestOneAtATime(t *testing.T) {
 	// What belongs to another recipient is not even known to exist.
 	stranger := *third
 	stranger.client = recipient("mysql-2").client("mysql-0")
-	var refused *RefusedError
-	if _, err := receiveInto(t, &stranger, scratch(t)); !errors.As(err, &refused) || refused.Code != ReasonNoSession {
-		t.Errorf("Receive() of another's session = %v, want %s", err, ReasonNoSession)
+	if _, err := receiveInto(t, &stranger, scratch(t)); !errors.Is(err, ErrSnapshotGone) {
+		t.Errorf("Receive() of another's session = %v, want ErrSnapshotGone", err)
 	}
 	if _, err := receiveInto(t, third, scratch(t)); err != nil {
 		t.Errorf("Receive() = %v", err)
 	}
-	if _, err := receiveInto(t, third, scratch(t)); !errors.As(err, &refused) || refused.Code != ReasonNoSession {
-		t.Errorf("Receive() of a session that is over = %v, want %s", err, ReasonNoSession)
+	if _, err := receiveInto(t, third, scratch(t)); !errors.Is(err, ErrSnapshotGone) {
+		t.Errorf("Receive() of a session that is over = %v, want ErrSnapshotGone", err)
 	}
 	var said []string
 	for _, e := range d.seen() {
 		said = append(said, e.What)
 	}
-	for _, what := range []string{"refused", "began", "failed", "ended"} {
+	for _, what := range []string{"refused", "began", "interrupted", "failed", "ended"} {
 		if !slices.Contains(said, what) {
 			t.Errorf("events are %v, want %s among them", said, what)
 		}
@@ -207,7 +211,7 @@ func TestLeftOverSession(t *testing.T) {
 	}
 }
 
-// The donor's server is killed in mid-copy: an error that says so, on both sides, and nothing is left running.
+// The donor's server is killed in mid-copy: its snapshot is gone with it, the recipient is told so, and nothing is left running.
 func TestServerKilled(t *testing.T) {
 	s := mysqltest.Start(t, mysqltest.Options{})
 	must(t, load.Fill(t.Context(), s.Root(), 16<<20, nil))
@@ -215,7 +219,8 @@ func TestServerKilled(t *testing.T) {
 	first, err := recipient("mysql-1").Ask(t.Context(), d.Peer, Wants{})
 	must(t, err)
 	first.Abandon(t.Context())
-	before := goleak.IgnoreCurrent() // with the pool of connections that asking has opened
+	d.db.CloseIdle()
+	before := goleak.IgnoreCurrent()
 	h := hold()
 	offer, err := recipient("mysql-1").Ask(t.Context(), d.Peer, Wants{})
 	must(t, err)
@@ -223,20 +228,26 @@ func TestServerKilled(t *testing.T) {
 	<-h.reached
 	s.Kill9(t)
 	close(h.release)
-	err = <-ended
-	var abort *stream.AbortError
-	if err == nil || !errors.As(err, &abort) || abort.Reason != ReasonDonorFailed {
-		t.Errorf("Receive() = %v, want it aborted with %s", err, ReasonDonorFailed)
-	}
-	if err := goleak.Find(before); err != nil {
-		t.Error(err)
-	}
-	_, err = recipient("mysql-1").Ask(t.Context(), d.Peer, Wants{})
+	mysqltest.Eventually(t, "the donor to notice", func() bool {
+		return slices.ContainsFunc(d.seen(), func(e Event) bool { return e.What == "interrupted" })
+	})
+	_, err = recipient("mysql-2").Ask(t.Context(), d.Peer, Wants{})
 	var refused *RefusedError
-	if !errors.As(err, &refused) || refused.Code != ReasonDonorFailed || refused.RetryAfter <= 0 {
-		t.Errorf("Ask() without a server = %v, want %s", err, ReasonDonorFailed)
+	if !errors.As(err, &refused) || refused.Code != ReasonBusy || refused.RetryAfter <= 0 {
+		t.Errorf("Ask() while the first recipient may come back = %v, want %s", err, ReasonBusy)
 	}
 	s.Restart(t)
+	if err = <-ended; !errors.Is(err, ErrSnapshotGone) {
+		t.Errorf("Receive() = %v, want ErrSnapshotGone", err)
+	}
+	d.db.CloseIdle()
+	restarted := []goleak.Option{ // the server's new process, and connections of ours to it
+		goleak.IgnoreAnyFunction("ordinal/internal/testing/mysqltest.startProcess.func1"),
+		goleak.IgnoreAnyFunction("github.com/go-sql-driver/mysql.(*mysqlConn).startWatcher.func1"),
+	}
+	if err := goleak.Find(append(restarted, before)...); err != nil {
+		t.Error(err)
+	}
 	if _, _, err := receiveFrom(t, recipient("mysql-1"), d.Peer); err != nil {
 		t.Errorf("after a restart: %v", err)
 	}
@@ -262,7 +273,8 @@ func TestBadRequests(t *testing.T) {
 		{"POST", sessionsPath, `{"workers":"` + strings.Repeat("9", maxRequest) + `"}`, http.StatusBadRequest},
 		{"POST", sessionsPath, "", http.StatusBadRequest},
 		{"GET", sessionsPath, "", http.StatusMethodNotAllowed},
-		{"GET", sessionsPath + "/x/stream", "", http.StatusNotFound},
+		{"POST", sessionsPath + "/x/attempts", "{}", http.StatusNotFound},
+		{"GET", sessionsPath + "/x/attempts/1/lanes/0", "", http.StatusNotFound},
 		{"POST", sessionsPath + "/x/confirm", `{"stage":2}`, http.StatusNotFound},
 		{"DELETE", sessionsPath + "/x", "", http.StatusNotFound},
 		{"GET", "/v1/clone/else", "", http.StatusNotFound},
@@ -282,7 +294,7 @@ func TestBadRequests(t *testing.T) {
 // A stage is confirmed when it has ended, and may be confirmed again: the answer may have got lost.
 func TestConfirm(t *testing.T) {
 	t.Parallel()
-	s := new(session)
+	s := new(attempt)
 	if s.confirm(fileCopy) == nil {
 		t.Error("confirmation before any stage: no error")
 	}
@@ -316,18 +328,21 @@ func TestConfirm(t *testing.T) {
 // The server hears that a stage has arrived only after the recipient has said so: what it has forgotten cannot be asked for again.
 func TestAcknowledgementWaits(t *testing.T) {
 	t.Parallel()
-	r := newRelaySink(newSession("mysql-1"), io.Discard)
-	must(t, r.w.Hello(stream.Hello{}))
-	must(t, r.StageStart(t.Context(), protocol.Stage{State: protocol.StateFileCopy}))
+	a := &attempt{lanes: 1, joined: []*lane{newLane(io.Discard)}, side: &serverSide{session: new(protocol.Session)}}
+	a.ctx, a.cancel = context.WithCancelCause(t.Context())
+	r := newRelaySink(NewDonor(DonorConfig{}), newSession("mysql-1"))
+	r.attach(a)
+	must(t, a.main().Hello(stream.Hello{Resumes: fileCopy, ResumesEnded: true}))
+	must(t, r.StageStart(t.Context(), protocol.Stage{State: protocol.StatePageCopy}))
 	why := errors.New("the recipient went away")
 	ctx, cancel := context.WithCancelCause(t.Context())
 	cancel(why)
-	if err := r.StageEnd(ctx, protocol.Stage{State: protocol.StateFileCopy}); !errors.Is(err, why) {
+	if err := r.StageEnd(ctx, protocol.Stage{State: protocol.StatePageCopy}); !errors.Is(err, why) {
 		t.Errorf("StageEnd() without a confirmation = %v, want it to wait until the end of the context", err)
 	}
-	must(t, r.StageStart(t.Context(), protocol.Stage{State: protocol.StatePageCopy}))
+	must(t, r.StageStart(t.Context(), protocol.Stage{State: protocol.StateRedoCopy}))
 	ended := make(chan error, 1)
-	go func() { ended <- r.StageEnd(t.Context(), protocol.Stage{State: protocol.StatePageCopy}) }()
-	mysqltest.Eventually(t, "the stage's confirmation to be taken", func() bool { return r.session.confirm(pageCopy) == nil })
+	go func() { ended <- r.StageEnd(t.Context(), protocol.Stage{State: protocol.StateRedoCopy}) }()
+	mysqltest.Eventually(t, "the stage's confirmation to be taken", func() bool { return a.confirm(redoCopy) == nil })
 	must(t, <-ended)
 }

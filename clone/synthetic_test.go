@@ -59,7 +59,7 @@ func (s streamTarget) StageEnd(stage stream.Stage) error {
 }
 
 func begin(s stream.Stage) step {
-	return func(t target) error { return t.StageStart(stream.StageStart{Stage: s}) }
+	return func(t target) error { return t.StageStart(stream.StageStart{Stage: s, Chunks: 1000}) }
 }
 
 func end(s stream.Stage) step { return func(t target) error { return t.StageEnd(s) } }
@@ -107,7 +107,12 @@ func data(s stream.Stage, index uint32, offset uint64, b []byte) step {
 // sized also says how large the file is by now.
 func sized(s stream.Stage, index uint32, offset, fileSize uint64, b []byte) step {
 	h := stream.DataHeader{Stage: s, File: index, Chunk: 1, Block: 1, Offset: offset, FileSize: fileSize}
-	return func(t target) error { return t.Data(h, b) }
+	return func(t target) error {
+		if d, ok := t.(*Directory); ok {
+			d.Expect(h)
+		}
+		return t.Data(h, b)
+	}
 }
 
 // smallCopy is a whole copy of a small server.
@@ -244,13 +249,13 @@ func (b *building) wantPages(name string, index uint32, fills string) {
 	}
 }
 
-// wantNames compares the files below the directory, but for the server's own status files, with names.
+// wantNames compares the files below the directory, but for the server's own status files and our own, with names.
 func (b *building) wantNames(names ...string) {
 	b.t.Helper()
 	var got []string
 	_ = filepath.WalkDir(b.dir, func(path string, e os.DirEntry, err error) error {
 		name, _ := filepath.Rel(b.dir, path)
-		if err == nil && !e.IsDir() && !strings.HasPrefix(name, cloneDir+"/#") {
+		if err == nil && !e.IsDir() && !strings.HasPrefix(name, cloneDir+"/#") && name != savedFile {
 			got = append(got, name)
 		}
 		return err

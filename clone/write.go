@@ -2,9 +2,8 @@ package clone
 
 import (
 	"encoding/binary"
-	"os"
-
-	"golang.org/x/sys/unix"
+	"errors"
+	"fmt"
 
 	"ordinal/stream"
 )
@@ -20,10 +19,29 @@ const (
 	pageCompressedRTree  = 16
 )
 
+// write writes data of f, which is at that path.
+func (d *Directory) write(f *dataFile, at string, h stream.DataHeader, data []byte) error {
+	out, err := d.open.acquire(f.id, at)
+	if err != nil {
+		return err
+	}
+	done, err := d.writeDirect(f, out, at, h, data)
+	if err == nil && !done {
+		err = f.write(out, h, data)
+	}
+	if err != nil {
+		return errors.Join(fmt.Errorf("write %s: %w", at, err), d.open.release(out))
+	}
+	if err := d.open.release(out); err != nil {
+		return fmt.Errorf("close a file of the clone: %w", err)
+	}
+	return nil
+}
+
 // write puts data at its offset, leaving holes where the donor's file has them, and starts writing it back at once: a sync
 // of a whole large file at the end would leave the disk idle now and the network idle then.
-func (f *dataFile) write(out *os.File, h stream.DataHeader, data []byte) error {
-	if f.punch == 0 && !f.sparse {
+func (f *dataFile) write(out diskFile, h stream.DataHeader, data []byte) error {
+	if !f.holes() {
 		if _, err := out.WriteAt(data, int64(h.Offset)); err != nil {
 			return err
 		}
@@ -31,18 +49,20 @@ func (f *dataFile) write(out *os.File, h stream.DataHeader, data []byte) error {
 		return err
 	}
 	if len(data) >= writebackBytes {
-		// Only a hint: memory file systems refuse it, and the sync at the end of the stage is what counts.
-		_ = unix.SyncFileRange(int(out.Fd()), int64(h.Offset), int64(len(data)), unix.SYNC_FILE_RANGE_WRITE)
+		out.writeBack(h.Offset, uint64(len(data)))
 	}
 	return nil
 }
+
+// holes reports whether the file may have some.
+func (f *dataFile) holes() bool { return f.punch != 0 || f.sparse }
 
 // writebackBytes is the size from which on a write is worth a hint of its own.
 const writebackBytes = 256 << 10
 
 // writeSparse writes page by page: of a compressed page what is used, of an empty page of a file with holes nothing, and
 // frees the rest. In FILE_COPY there is nothing to free yet.
-func (f *dataFile) writeSparse(out *os.File, h stream.DataHeader, data []byte) error {
+func (f *dataFile) writeSparse(out diskFile, h stream.DataHeader, data []byte) error {
 	size := uint64(defaultUnit)
 	if f.pages {
 		size = uint64(f.fsp.PhysicalSize())
@@ -56,7 +76,7 @@ func (f *dataFile) writeSparse(out *os.File, h stream.DataHeader, data []byte) e
 			}
 		}
 		if used < n && h.Stage != stream.StageFileCopy {
-			if err := punchHole(out, offset+used, n-used); err != nil {
+			if err := out.free(offset+used, n-used); err != nil {
 				return err
 			}
 		}
@@ -97,17 +117,4 @@ func allZero(page []byte) bool {
 		}
 	}
 	return true
-}
-
-// punchHole frees n bytes at offset, or fills them with zeros where the file system has no holes.
-func punchHole(out *os.File, offset, n uint64) error {
-	err := unix.Fallocate(int(out.Fd()), unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, int64(offset), int64(n))
-	if err == nil {
-		return nil
-	}
-	if err != unix.EOPNOTSUPP && err != unix.ENOSYS {
-		return os.NewSyscallError("fallocate", err)
-	}
-	_, err = out.WriteAt(make([]byte, n), int64(offset))
-	return err
 }

@@ -61,6 +61,8 @@ func TestPrecedence(t *testing.T) {
 func TestValuesFromTheEnvironmentAreNamed(t *testing.T) {
 	for variable, value := range map[string]string{
 		"AGENT_REPLICAS": "many", "AGENT_MAX_LAG": "1", "AGENT_ADOPT": "maybe", // do not parse
+		"AGENT_MAX_RATE": "fast", "AGENT_DONOR_PATIENCE": "-1s", "AGENT_DONOR_LATENCY_LIMIT": "1h0m0s", // range in words
+		"AGENT_COPY": "sendfile", "AGENT_COMPRESS": "yes", "AGENT_CLONE_STREAMS": "17",
 		"AGENT_DATA_PORT": "70000", "AGENT_VOLUME": "here", "AGENT_PEER_HOST": "x", // out of range
 	} {
 		_, err := parse(t, map[string]string{"POD_NAME": "m-1", variable: value}, "--secret-file=/s")

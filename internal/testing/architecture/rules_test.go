@@ -5,14 +5,20 @@ package architecture
 //
 // Tests of a package may import every package that does not stand above it, and everything below internal/testing.
 var mayImport = map[string][]string{
-	"cmd/agent":           {"agent", "clone", "clone/protocol", "stream", "mysqlx", "internal/*"},
-	"agent":               {"clone", "stream", "mysqlx", "internal/*"}, // stream: clone's errors and stages have its types
-	"clone":               {"clone/protocol", "stream", "mysqlx", "internal/*"},
+	"cmd/agent": {"agent", "clone", "clone/protocol", "stream", "mysqlx", "internal/*"},
+	// stream: clone's errors and stages have its types; livefiles: what the donor has to know of its server's files
+	"agent":               {"clone", "clone/livefiles", "stream", "mysqlx", "internal/*"},
+	"clone":               {"clone/livefiles", "clone/protocol", "stream", "mysqlx", "internal/*"},
+	"clone/livefiles":     {"clone/protocol", "internal/arena"},
 	"clone/protocol":      {},
 	"stream":              {},
 	"mysqlx":              {},
+	"internal/arena":      {},
 	"internal/atomicfile": {},
 	"internal/innodb":     {},
+	"internal/coalesce":   {},
+	"internal/pace":       {},
+	"internal/pack":       {},
 	"internal/plan":       {"internal/atomicfile"},
 	"internal/progress":   {},
 	"internal/trust":      {},
@@ -27,6 +33,8 @@ const testingTree = "internal/testing"
 var libraries = map[string][]string{
 	"github.com/go-sql-driver/mysql":        {"mysqlx"},
 	"github.com/hashicorp/go-retryablehttp": {"clone", "agent"},
+	"github.com/prometheus/client_golang":   {"agent"},
+	"github.com/klauspost/compress":         {"internal/pack"},
 	"github.com/spf13/cobra":                {"cmd/agent"},
 	"github.com/spf13/pflag":                {"cmd/agent"},
 	"go.uber.org/zap":                       {"agent", "clone", "cmd/agent", "test"}, // other libraries return errors and do not log

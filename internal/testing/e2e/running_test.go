@@ -85,7 +85,7 @@ func thirdPod(ctx context.Context, t *testing.T, s *localset.Set) {
 	mustTerminate(t, waiting.wait(ctx))
 
 	held := newValve(t, behind, 1, s.Pod(1).Host, 4<<20)
-	cloning := p.start("init")
+	cloning := p.start("init", oneStream)
 	progress := waitStatus(ctx, t, s, 2, "a copy half done", func(st localset.Status) bool { return st.Clone != nil && st.Clone.BytesDone > 1<<20 })
 	if progress.State != "cloning" || progress.Clone.Donor != "mysql-1" || progress.Clone.BytesTotal <= progress.Clone.BytesDone {
 		t.Errorf("status while cloning: %+v, clone %+v", progress, progress.Clone)
@@ -100,18 +100,21 @@ func thirdPod(ctx context.Context, t *testing.T, s *localset.Set) {
 		t.Errorf("mysqld's configuration after half a copy: %v, %v", names, err)
 	}
 
-	t.Log("the donor's agent is told to end while it serves the copy")
-	held.refill(4 << 20)
-	cloning = p.start("init")
-	waitStatus(ctx, t, s, 2, "another copy half done", func(st localset.Status) bool { return st.State == "cloning" })
+	t.Log("the next init goes on with it; the donor's agent is told to end meanwhile, and the one after it goes on, too")
+	held.refill(8 << 20)
+	cloning = p.start("init", oneStream)
+	waitStatus(ctx, t, s, 2, "more of the copy", func(st localset.Status) bool {
+		return st.Clone != nil && st.Clone.Resumes == 1 && st.Clone.BytesDone > progress.Clone.BytesDone
+	})
 	mustEndInOrder(ctx, t, s, 1)
 	held.open()
 	o := cloning.wait(ctx)
 	if o.code != 0 {
 		t.Fatalf("init ended with %d:\n%s", o.code, o.stderr)
 	}
-	if log := o.stderr; !strings.Contains(log, "starting over") && strings.Count(log, `"msg":"cloning"`) < 2 {
-		t.Errorf("the copy was not begun anew:\n%s", log)
+	if log := o.stderr; !strings.Contains(log, `"msg":"cloning goes on"`) || !strings.Contains(log, "connection lost; going on") ||
+		strings.Contains(log, "starting over") || strings.Contains(log, `"msg":"cloning"`) {
+		t.Errorf("the copy did not go on to its end:\n%s", log)
 	}
 	must(t, s.WaitReady(ctx))
 	completeVolume(ctx, t, p)

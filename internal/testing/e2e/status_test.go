@@ -117,7 +117,7 @@ func statusWhileCloning(ctx context.Context, t *testing.T, s *localset.Set) {
 		}
 	}
 	must(t, json.Unmarshal([]byte(agentStatus(t, hostsOf(s), "--replicas=3", "--json").wait(ctx).stdout), &set))
-	mustHaveKeys(t, set.Pods[2].Status.Clone, "bytes_done", "bytes_total", "donor", "eta_seconds", "rate_bytes_per_second", "since", "stage")
+	mustHaveKeys(t, set.Pods[2].Status.Clone, "bytes_done", "bytes_total", "donor", "eta_seconds", "rate_bytes_per_second", "resumes", "since", "stage")
 	mustMatch(t, o.stdout, `(?m)^mysql-2 +replica +cloning +no +- +- +FILE_COPY +\d+% .*from mysql-1`, `(?m)^mysql-1 +replica +replicating +yes`)
 }
 

@@ -18,10 +18,14 @@ type valve struct {
 
 	opened chan struct{}
 	open   func()
+	closed chan struct{} // by shut
 
 	mu   sync.Mutex
 	left int // bytes that may still pass
 }
+
+// oneStream makes what a valve lets pass whole blocks: those of several streams would all be cut.
+const oneStream = "--clone-streams=1"
 
 // newValve lets bytes pass from target, and all once it is opened. It listens for ordinal at hosts.
 func newValve(t *testing.T, hosts string, ordinal int, target string, bytes int) *valve {
@@ -29,7 +33,7 @@ func newValve(t *testing.T, hosts string, ordinal int, target string, bytes int)
 	port := strconv.Itoa(localset.DataPort)
 	l, err := net.Listen("tcp4", net.JoinHostPort(hostOf(hosts, ordinal), port))
 	must(t, err)
-	v := &valve{listener: l, target: net.JoinHostPort(target, port), opened: make(chan struct{}), left: bytes}
+	v := &valve{listener: l, target: net.JoinHostPort(target, port), opened: make(chan struct{}), closed: make(chan struct{}), left: bytes}
 	v.open = sync.OnceFunc(func() { close(v.opened) })
 	go func() {
 		for {
@@ -65,7 +69,10 @@ func (v *valve) serve(near net.Conn) {
 		defer end()
 		v.back(near, far, over)
 	}()
-	<-over
+	select {
+	case <-over:
+	case <-v.closed:
+	}
 }
 
 func (v *valve) back(near, far net.Conn, over <-chan struct{}) {
@@ -83,6 +90,12 @@ func (v *valve) back(near, far net.Conn, over <-chan struct{}) {
 			return
 		}
 	}
+}
+
+// shut is the loss of the pod behind the valve, as far as those before it can tell: nobody listens any more, and what was connected is cut.
+func (v *valve) shut() {
+	_ = v.listener.Close()
+	close(v.closed)
 }
 
 // refill lets some more bytes pass.

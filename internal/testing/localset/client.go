@@ -50,6 +50,7 @@ type Clone struct {
 	Rate       float64   `json:"rate_bytes_per_second"`
 	ETASeconds *float64  `json:"eta_seconds"`
 	Since      time.Time `json:"since"`
+	Resumes    int       `json:"resumes"`
 }
 
 // Explain returns the Pod's state and reasons in one line.
