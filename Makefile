@@ -5,10 +5,11 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 
-VERSION   ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
-IMAGE     ?= ordinal-agent
-FUZZTIME  ?= 20s
-TESTFLAGS ?=
+VERSION    ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+IMAGE      ?= ordinal-agent
+FUZZTIME   ?= 20s
+TESTFLAGS  ?=
+BENCHFLAGS ?=
 
 # The limit for the binary, in bytes: it is pulled on every node that runs a Pod.
 BINARY_MAX := 20000000
@@ -39,8 +40,8 @@ check: format vet lint ## Check format, vet, lint and the rules of the architect
 demo: build ## Start three Pods from nothing and prove what they promise (KEEP=1: leave them running)
 	go run ./internal/testing/demo
 
-bench: build ## Measure a clone against the CLONE INSTANCE of the server itself
-	go run ./internal/testing/bench
+bench: build ## Measure a clone against CLONE INSTANCE, tar and the disk (QUICK=1: a look; DOCS=1: into docs/benchmarks.md)
+	go run ./internal/testing/bench $(if $(QUICK),-quick) $(if $(DOCS),-docs docs/benchmarks.md) $(BENCHFLAGS)
 
 fuzz: ## Fuzz every parser for FUZZTIME (20s) each
 	@grep -rl --include='*_test.go' '^func Fuzz' . | sort | while read -r file; do \

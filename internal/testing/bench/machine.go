@@ -12,27 +12,27 @@ import (
 
 // machine is what figures depend on.
 type machine struct {
-	CPU        string  `json:"cpu"`
-	Cores      int     `json:"cores"`
-	Memory     int64   `json:"memory_bytes"`
-	Kernel     string  `json:"kernel"`
-	FileSystem string  `json:"file_system"` // of the data
-	Load       float64 `json:"load"`        // of the last minute before the start: what others do at the same time
-	Go         string  `json:"go"`
+	CPU    string  `json:"cpu"`
+	Cores  int     `json:"cores"`
+	Memory int64   `json:"memory_bytes"`
+	Kernel string  `json:"kernel"`
+	Load   float64 `json:"load"` // of the last minute before the start: what others do at the same time
+	Go     string  `json:"go"`
 }
 
 // describeMachine leaves out what the kernel does not tell.
-func describeMachine(dir string) machine {
-	m := machine{Cores: runtime.NumCPU(), Go: runtime.Version(), CPU: runtime.GOARCH, FileSystem: fileSystem(dir)}
+func describeMachine() machine {
+	m := machine{Cores: runtime.NumCPU(), Go: runtime.Version(), CPU: runtime.GOARCH}
 	if name := field("/proc/cpuinfo", "model name"); name != "" {
 		m.CPU = name
 	}
-	if kib, err := strconv.ParseInt(strings.TrimSuffix(field("/proc/meminfo", "MemTotal"), " kB"), 10, 64); err == nil {
+	if kib, ok := kibibytes(field("/proc/meminfo", "MemTotal")); ok {
 		m.Memory = kib << 10
 	}
 	var u unix.Utsname
 	if unix.Uname(&u) == nil {
-		m.Kernel = unix.ByteSliceToString(u.Sysname[:]) + " " + unix.ByteSliceToString(u.Release[:])
+		release, _, _ := strings.Cut(unix.ByteSliceToString(u.Release[:]), "-") // what follows is the builder's
+		m.Kernel = unix.ByteSliceToString(u.Sysname[:]) + " " + release
 	}
 	if content, err := os.ReadFile("/proc/loadavg"); err == nil {
 		first, _, _ := strings.Cut(string(content), " ")
@@ -53,6 +53,12 @@ func field(path, name string) string {
 		}
 	}
 	return ""
+}
+
+// kibibytes parses a size as the kernel writes it: "1024 kB".
+func kibibytes(text string) (int64, bool) {
+	n, err := strconv.ParseInt(strings.TrimSpace(strings.TrimSuffix(text, "kB")), 10, 64)
+	return n, err == nil
 }
 
 // fileSystem returns the type of the file system that dir is on. See statfs(2).
@@ -77,6 +83,5 @@ func fileSystem(dir string) string {
 }
 
 func (m machine) String() string {
-	return fmt.Sprintf("%d cores of %s, %.0f GB memory, %s, %s; load %.1f at the start; %s", m.Cores, m.CPU, float64(m.Memory)/1e9, m.Kernel,
-		m.FileSystem, m.Load, m.Go)
+	return fmt.Sprintf("%d cores of %s, %.0f GB memory, %s; load %.1f at the start", m.Cores, m.CPU, float64(m.Memory)/1e9, m.Kernel, m.Load)
 }

@@ -1,8 +1,12 @@
-// Command bench measures a clone by the agent against the server's own CLONE INSTANCE, on the same data, on one machine, in turns. It
-// also measures what the agent is promised to stay below: memory, the size of the program, the time of `agent init` on a complete
-// volume. Everything is real: mysqld, the agent, TLS, the disk; only Kubernetes is played by localset. See docs/benchmarks.md.
+// Command bench measures a clone by the agent against the server's own CLONE INSTANCE, a cold copy by tar and the bare disk, on the same
+// data, on one machine, in turns; on a disk and on a memory file system. It also measures what a clone takes from the source's writers,
+// memory at two sizes, many small tables, and what the agent is promised to stay below. Everything is real: mysqld, the agent, TLS, the
+// disk; only Kubernetes is played by localset. See docs/benchmarks.md.
 //
-//	go run ./internal/testing/bench [-size 1GB] [-rss 2GB] [-rounds 3] [-workers 0,1,3] [-dir DIR] [-json]
+//	go run ./internal/testing/bench [-quick] [-dirs disk,mem] [-phases copies,writes,memory,tables] [-docs FILE] …
+//
+// Its parts: places.go and site.go say where it runs, contenders.go who runs, phase_*.go what is measured, result.go what is found,
+// aims.go what was hoped for, report.go and table.go how it is printed.
 //
 // It exits 0 when all limits hold, 1 when one does not or something went wrong. A ratio is no limit: it depends on the machine.
 package main
@@ -11,13 +15,10 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"flag"
 	"fmt"
 	"os"
 	"os/signal"
 	"path/filepath"
-	"strconv"
-	"strings"
 	"syscall"
 	"time"
 
@@ -25,124 +26,96 @@ import (
 	"ordinal/internal/testing/mysqltest"
 )
 
-type options struct {
-	agent   string
-	size    byteSize // rows of the comparison
-	rss     byteSize // rows while memory is watched; 0: not watched
-	rounds  int
-	starts  int // of agent init on a complete volume
-	workers counts
-	dir     string
-	json    bool
-}
+// patience ends a run that hangs.
+const patience = 3 * time.Hour
 
 func main() {
-	o := options{size: 1e9, rss: 2e9, rounds: 3, starts: 20, workers: counts{0, 1, 3}}
-	flag.StringVar(&o.agent, "agent", "bin/agent", "the agent's program; built from source if it does not exist")
-	flag.Var(&o.size, "size", "rows to write for the comparison, like 300MB; with indexes and system tables a clone is larger")
-	flag.Var(&o.rss, "rss", "rows to write for the clone during which memory is watched; 0 leaves that out")
-	flag.IntVar(&o.rounds, "rounds", o.rounds, "how often each way is measured")
-	flag.IntVar(&o.starts, "starts", o.starts, "how often agent init is run on a complete volume")
-	flag.Var(&o.workers, "workers", "extra connections of the agent's clone, one run each per round")
-	flag.StringVar(&o.dir, "dir", "", "where to put all data, kept afterwards; a short path (default: a temporary one)")
-	flag.BoolVar(&o.json, "json", false, "print JSON instead of tables")
-	flag.Parse()
-	if flag.NArg() > 0 || o.size < 1e6 || o.rounds < 1 || o.starts < 1 {
-		flag.Usage()
+	o, ok := parse(os.Args[1:], os.Stderr)
+	if !ok {
 		os.Exit(2)
 	}
-	exit(run(o))
-}
-
-func exit(err error) {
-	if err != nil {
+	if err := run(o); err != nil {
 		fmt.Fprintf(os.Stderr, "bench: FAILED: %v\n", err)
 		os.Exit(1)
 	}
-	os.Exit(0)
 }
 
-func run(o options) (err error) {
+func run(o options) error {
+	if o.docs != "" { // found out now, not after half an hour
+		if _, err := withResults(o.docs, ""); err != nil {
+			return err
+		}
+	}
+	r, err := measureOrRead(o)
+	if err != nil {
+		return err
+	}
+	return errors.Join(publish(o, r), r.overLimit())
+}
+
+func measureOrRead(o options) (*result, error) {
+	if o.from == "" {
+		return measure(o)
+	}
+	content, err := os.ReadFile(o.from)
+	if err != nil {
+		return nil, err
+	}
+	r := new(result)
+	if err := json.Unmarshal(content, r); err != nil {
+		return nil, fmt.Errorf("%s: %w", o.from, err)
+	}
+	return r, nil
+}
+
+func measure(o options) (_ *result, err error) {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop) // a second signal ends the process at once, and the kernel ends its children
 	distribution, err := mysqltest.Find(ctx)
 	if err != nil {
-		return err
-	}
-	if o.dir == "" {
-		if o.dir, err = os.MkdirTemp("", "bench"); err != nil {
-			return err
-		}
-		defer func() { _ = os.RemoveAll(o.dir) }()
-	}
-	if o.dir, err = filepath.Abs(o.dir); err != nil {
-		return err
+		return nil, err
 	}
 	if _, err := os.Stat(o.agent); err != nil {
-		o.agent = filepath.Join(o.dir, "agent")
+		dir, err := os.MkdirTemp("", "bench-agent")
+		if err != nil {
+			return nil, err
+		}
+		defer func() { _ = os.RemoveAll(dir) }()
+		o.agent = filepath.Join(dir, "agent")
 		if err := localset.Build(ctx, o.agent); err != nil {
-			return err
+			return nil, err
 		}
 	}
 	b := &bench{options: o, distribution: distribution, began: time.Now()}
-	result, err := b.run(ctx)
+	r, err := b.run(ctx)
 	if ctx.Err() != nil {
-		return errors.New("interrupted")
+		return nil, errors.New("interrupted")
 	}
-	if err != nil {
-		return err
+	return r, err
+}
+
+// publish prints what was found in the forms that were asked for.
+func publish(o options, r *result) error {
+	if o.docs != "" {
+		content, err := withResults(o.docs, r.markdown())
+		if err != nil {
+			return err
+		}
+		if err := os.WriteFile(o.docs, content, 0o644); err != nil {
+			return err
+		}
+		fmt.Fprintln(os.Stderr, "bench: wrote the results to", o.docs)
 	}
-	if o.json {
+	switch {
+	case o.json:
 		encoder := json.NewEncoder(os.Stdout)
 		encoder.SetIndent("", "  ")
-		err = encoder.Encode(result)
-	} else {
-		_, err = os.Stdout.WriteString(result.table())
+		return encoder.Encode(r)
+	case o.markdown:
+		_, err := os.Stdout.WriteString(r.markdown())
+		return err
 	}
-	return errors.Join(err, result.overLimit())
-}
-
-// byteSize is a flag in bytes, with a decimal unit if one is given.
-type byteSize int64
-
-// Set parses what a user wrote.
-func (b *byteSize) Set(s string) error {
-	number, factor := strings.ToUpper(s), 1.0
-	for _, unit := range []struct {
-		name   string
-		factor float64
-	}{{"GB", 1e9}, {"MB", 1e6}} {
-		if n, ok := strings.CutSuffix(number, unit.name); ok {
-			number, factor = n, unit.factor
-		}
-	}
-	n, err := strconv.ParseFloat(strings.TrimSpace(number), 64)
-	if err != nil || !(n >= 0 && n*factor <= 1e15) { // in a form that refuses NaN
-		return errors.New("want a size like 300MB or 2GB")
-	}
-	*b = byteSize(n * factor)
-	return nil
-}
-
-func (b *byteSize) String() string { return fmt.Sprintf("%gGB", float64(*b)/1e9) }
-
-// counts is a flag with a list of numbers.
-type counts []int
-
-// Set parses what a user wrote.
-func (c *counts) Set(s string) error {
-	*c = nil
-	for field := range strings.SplitSeq(s, ",") {
-		n, err := strconv.Atoi(strings.TrimSpace(field))
-		if err != nil || n < 0 || n > maxWorkers {
-			return fmt.Errorf("want numbers from 0 to %d, with commas", maxWorkers)
-		}
-		*c = append(*c, n)
-	}
-	return nil
-}
-
-func (c *counts) String() string {
-	return strings.Trim(strings.ReplaceAll(fmt.Sprint([]int(*c)), " ", ","), "[]")
+	_, err := os.Stdout.WriteString(r.text())
+	return err
 }

@@ -12,6 +12,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // clockTick is the unit of times in /proc/PID/stat on every Linux: USER_HZ. See proc_pid_stat(5).
@@ -47,14 +49,42 @@ func usageOf(pid int) (usage, error) {
 	}
 	for line := range strings.Lines(string(status)) {
 		if value, ok := strings.CutPrefix(line, "VmHWM:"); ok {
-			kib, err := strconv.ParseInt(strings.TrimSuffix(strings.TrimSpace(value), " kB"), 10, 64)
-			if err != nil {
-				return usage{}, err
+			kib, ok := kibibytes(strings.TrimSpace(value))
+			if !ok {
+				return usage{}, fmt.Errorf("/proc/%d/status: VmHWM is %q", pid, value)
 			}
 			u.hwm = kib << 10
 		}
 	}
 	return u, nil // without the line it is a zombie
+}
+
+func usages(pids ...int) ([]usage, error) {
+	list := make([]usage, len(pids))
+	for i, pid := range pids {
+		var err error
+		if list[i], err = usageOf(pid); err != nil {
+			return nil, err
+		}
+	}
+	return list, nil
+}
+
+// ownCPU returns what this process uses while do runs; nothing else of weight may run in it.
+func ownCPU(do func() error) (time.Duration, error) {
+	var before, after unix.Rusage
+	err := unix.Getrusage(unix.RUSAGE_SELF, &before)
+	if err == nil {
+		err = do()
+	}
+	if err == nil {
+		err = unix.Getrusage(unix.RUSAGE_SELF, &after)
+	}
+	if err != nil {
+		return 0, err
+	}
+	nano := func(r unix.Rusage) int64 { return r.Utime.Nano() + r.Stime.Nano() }
+	return time.Duration(nano(after) - nano(before)), nil
 }
 
 // findProcess returns the process whose command line has all of the given arguments.

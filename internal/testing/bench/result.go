@@ -4,8 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
-	"text/tabwriter"
 	"time"
 )
 
@@ -19,49 +17,101 @@ const (
 // result is what a run found.
 type result struct {
 	Started time.Time `json:"started"`
+	Took    float64   `json:"took_seconds"`
 	Machine machine   `json:"machine"`
 	Server  string    `json:"server_version"`
+	Agent   string    `json:"agent_version"`
 	Rounds  int       `json:"rounds"`
-	Ways    []way     `json:"ways"`
-	Memory  *cloned   `json:"memory"` // the clone during which memory was watched; null if left out
-	Starts  []float64 `json:"init_on_complete_volume_seconds"`
+	Way     string    `json:"way"` // that is held against the aims
+	Sites   []found   `json:"sites"`
 	Binary  int64     `json:"binary_bytes"`
+	Left    []string  `json:"left_out"` // what was not measured, and why
 }
 
-// way is one way to clone by the agent.
-type way struct {
-	Workers int    `json:"workers"`
-	Pairs   []pair `json:"pairs"`
+// found is what was found at one place.
+type found struct {
+	Place      string    `json:"place"`
+	FileSystem string    `json:"file_system"`
+	Copies     []figures `json:"copies,omitempty"`
+	Starts     []float64 `json:"init_on_complete_volume_seconds,omitempty"`
+	Writes     []written `json:"writes,omitempty"`
+	Memory     []watched `json:"memory,omitempty"`
+	Tables     *tables   `json:"tables,omitempty"`
 }
 
-// pair is a clone by the agent and the server's right after it.
-type pair struct {
-	Agent  cloned `json:"agent"`
-	Server cloned `json:"server"`
+// figures are all runs of a contender, one per round.
+type figures struct {
+	Name string   `json:"name"`
+	Kind kind     `json:"kind"`
+	Args []string `json:"args,omitempty"`
+	Runs []copied `json:"runs"`
 }
 
-// cloned is one clone.
-type cloned struct {
-	Bytes int64   `json:"bytes"`         // received
-	Copy  float64 `json:"copy_seconds"`  // from the beginning of the data to its being durable
-	Whole float64 `json:"whole_seconds"` // of the program agent init, or of the statement
-	Ready float64 `json:"ready_seconds,omitempty"`
+// copied is one copy.
+type copied struct {
+	Bytes    int64   `json:"bytes"`         // of the donor's data files: what rates refer to, whoever copies
+	Received int64   `json:"received"`      // as the contender counts
+	Copy     float64 `json:"copy_seconds"`  // from the beginning of the data to its being durable
+	Whole    float64 `json:"whole_seconds"` // of the program agent init, or of the statement
+	Ready    float64 `json:"ready_seconds,omitempty"`
+	CPU      cpu     `json:"cpu_seconds"`
 
-	// Seconds of CPU. With the agent, the recipient is agent init; else it is the recipient's mysqld.
-	Donor     float64 `json:"cpu_donor_mysqld_seconds"`
-	Sidecar   float64 `json:"cpu_donor_sidecar_seconds,omitempty"`
-	Recipient float64 `json:"cpu_recipient_seconds"`
+	Resumes  int  `json:"resumes,omitempty"`  // how often it broke and went on
+	Fallback bool `json:"fallback,omitempty"` // the server had to send what the sidecar should have read
 
 	SidecarHWM   int64 `json:"sidecar_hwm_bytes,omitempty"`
 	RecipientHWM int64 `json:"recipient_hwm_bytes,omitempty"`
 }
 
-// rate is in MB/s of the copy; wholeRate is that of everything around it, too.
-func (c cloned) rate() float64      { return float64(c.Bytes) / 1e6 / c.Copy }
-func (c cloned) wholeRate() float64 { return float64(c.Bytes) / 1e6 / c.Whole }
+// cpu is seconds of CPU.
+type cpu struct {
+	Donor     float64 `json:"donor_mysqld"`
+	Sender    float64 `json:"sender,omitempty"` // the donor's sidecar, or the tar that reads
+	Recipient float64 `json:"recipient"`        // agent init, the recipient's mysqld, or the tar that writes
+}
+
+func (c cpu) sum() float64 { return c.Donor + c.Sender + c.Recipient }
+
+// rate is in MB/s.
+func (c copied) rate() float64 { return float64(c.Bytes) / 1e6 / c.Copy }
 
 // perGB turns seconds of CPU into those per GB.
-func (c cloned) perGB(seconds float64) float64 { return seconds / (float64(c.Bytes) / 1e9) }
+func (c copied) perGB(seconds float64) float64 { return seconds / (float64(c.Bytes) / 1e9) }
+
+// written is what is left to the source's writers during one kind of clone.
+type written struct {
+	Name string   `json:"name"`
+	Kind kind     `json:"kind"`
+	Args []string `json:"args,omitempty"`
+	Runs []window `json:"runs"`
+}
+
+// window is the time for which transactions were counted during one clone.
+type window struct {
+	Alone    float64 `json:"alone_tps"` // without a clone: mean of the time before and the time after
+	During   float64 `json:"during_tps"`
+	Seconds  float64 `json:"seconds"`
+	Complete bool    `json:"complete"` // the clone ended before the window was full
+}
+
+// kept is the share of the transactions that the source goes on with.
+func (w window) kept() float64 { return w.During / w.Alone }
+
+// lost is how many transactions the whole clone takes; meaningful if it is complete.
+func (w window) lost() float64 { return (w.Alone - w.During) * w.Seconds }
+
+// watched is a clone during which memory was watched, one per way.
+type watched struct {
+	Name string `json:"name"`
+	Run  copied `json:"run"`
+}
+
+// tables are clones of many small tables.
+type tables struct {
+	Count   int       `json:"count"`
+	Created float64   `json:"created_seconds"` // what it took to make them
+	Copies  []figures `json:"copies"`
+}
 
 // spread is the least, the middle and the greatest of some figures.
 type spread struct{ min, median, max float64 }
@@ -81,20 +131,61 @@ func spreadOf[T any](list []T, figure func(T) float64) spread {
 
 func median[T any](list []T, figure func(T) float64) float64 { return spreadOf(list, figure).median }
 
-// largestHWM returns the most memory that any clone took.
-func (r *result) largestHWM() (sidecar, recipient int64) {
-	see := func(c cloned) {
-		sidecar, recipient = max(sidecar, c.SidecarHWM), max(recipient, c.RecipientHWM)
+// ratios compares two lists round by round: what lies minutes apart is not compared.
+func ratios[T any](list, base []T, figure func(T) float64) spread {
+	n := min(len(list), len(base))
+	each := make([]float64, n)
+	for i := range n {
+		each[i] = figure(list[i]) / figure(base[i])
 	}
-	for _, w := range r.Ways {
-		for _, p := range w.Pairs {
-			see(p.Agent)
+	return spreadOf(each, func(f float64) float64 { return f })
+}
+
+// named returns the runs of a contender, nil if it did not run.
+func named(list []figures, name string) []copied {
+	for _, f := range list {
+		if f.Name == name {
+			return f.Runs
 		}
 	}
-	if r.Memory != nil {
-		see(*r.Memory)
+	return nil
+}
+
+// agentRuns returns all clones by the agent.
+func (r *result) agentRuns() (all []copied) {
+	add := func(list []figures) {
+		for _, f := range list {
+			if f.Kind == byAgent {
+				all = append(all, f.Runs...)
+			}
+		}
+	}
+	for _, s := range r.Sites {
+		add(s.Copies)
+		if s.Tables != nil {
+			add(s.Tables.Copies)
+		}
+		for _, w := range s.Memory {
+			all = append(all, w.Run)
+		}
+	}
+	return all
+}
+
+// largestHWM returns the most memory that any clone by the agent took, 0 if there was none.
+func (r *result) largestHWM() (sidecar, recipient int64) {
+	for _, c := range r.agentRuns() {
+		sidecar, recipient = max(sidecar, c.SidecarHWM), max(recipient, c.RecipientHWM)
 	}
 	return sidecar, recipient
+}
+
+// starts returns the times of all starts on a complete volume.
+func (r *result) starts() (all []float64) {
+	for _, s := range r.Sites {
+		all = append(all, s.Starts...)
+	}
+	return all
 }
 
 // overLimit returns what is over its limit as an error.
@@ -105,93 +196,15 @@ func (r *result) overLimit() error {
 		who string
 		hwm int64
 	}{{"the donor's sidecar", sidecar}, {"the recipient", recipient}} {
-		if m.hwm == 0 || m.hwm > limitHWM {
+		if m.hwm == 0 && len(r.agentRuns()) > 0 || m.hwm > limitHWM {
 			over = append(over, fmt.Errorf("%s took %d KiB of memory, at most %d are allowed", m.who, m.hwm>>10, limitHWM>>10))
 		}
 	}
 	if r.Binary >= limitBinary {
 		over = append(over, fmt.Errorf("the agent has %d bytes, the limit is %d", r.Binary, limitBinary))
 	}
-	if most := slices.Max(r.Starts); most >= limitStart {
-		over = append(over, fmt.Errorf("agent init took %.2f s on a complete volume, the limit is %.0f s", most, limitStart))
+	if starts := r.starts(); len(starts) > 0 && slices.Max(starts) >= limitStart {
+		over = append(over, fmt.Errorf("agent init took %.2f s on a complete volume, the limit is %.0f s", slices.Max(starts), limitStart))
 	}
 	return errors.Join(over...)
-}
-
-// table is the result for people.
-func (r *result) table() string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "machine  %v\nserver   MySQL %s\n", r.Machine, r.Server)
-	var all []cloned // by the server
-	for _, w := range r.Ways {
-		for _, p := range w.Pairs {
-			all = append(all, p.Server)
-		}
-	}
-	fmt.Fprintf(&b, "data     %.2f GB per clone, %d rounds in turns: agent, server, agent, server …\n\n", float64(all[0].Bytes)/1e9, r.Rounds)
-
-	t := tabwriter.NewWriter(&b, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(t, "copy, MB/s\tmin\tmedian\tmax\tratio to the server's\tmin … max\twhole: ratio\t")
-	for _, w := range r.Ways {
-		rate := spreadOf(w.Pairs, func(p pair) float64 { return p.Agent.rate() })
-		ratio := spreadOf(w.Pairs, func(p pair) float64 { return p.Agent.rate() / p.Server.rate() })
-		whole := median(w.Pairs, func(p pair) float64 { return p.Agent.wholeRate() / p.Server.wholeRate() })
-		fmt.Fprintf(t, "agent, %s\t%.0f\t%.0f\t%.0f\t%.2f\t%.2f … %.2f\t%.2f\t\n", w.name(), rate.min, rate.median, rate.max, ratio.median,
-			ratio.min, ratio.max, whole)
-	}
-	rate := spreadOf(all, cloned.rate)
-	fmt.Fprintf(t, "CLONE INSTANCE\t%.0f\t%.0f\t%.0f\t\t\t\t\n", rate.min, rate.median, rate.max)
-	t.Flush()
-
-	fmt.Fprintln(&b)
-	fmt.Fprintln(t, "CPU seconds per GB, median\tdonor mysqld\tdonor sidecar\trecipient\tsum\t")
-	for _, w := range r.Ways {
-		runs := make([]cloned, len(w.Pairs))
-		for i, p := range w.Pairs {
-			runs[i] = p.Agent
-		}
-		cpuLine(t, "agent, "+w.name(), runs)
-	}
-	cpuLine(t, "CLONE INSTANCE", all)
-	t.Flush()
-
-	sidecar, recipient := r.largestHWM()
-	fmt.Fprintln(&b)
-	fmt.Fprintln(t, "limits\tfound\tallowed\t\t")
-	data := int64(0)
-	if r.Memory != nil {
-		data = r.Memory.Bytes
-	}
-	fmt.Fprintf(t, "memory of the donor's sidecar, MiB\t%.1f\t64\twhile cloning up to %.1f GB\t\n", float64(sidecar)/(1<<20), float64(data)/1e9)
-	fmt.Fprintf(t, "memory of the recipient, MiB\t%.1f\t64\tthe same\t\n", float64(recipient)/(1<<20))
-	fmt.Fprintf(t, "size of the agent, MB\t%.1f\t20\t\t\n", float64(r.Binary)/1e6)
-	starts := spreadOf(r.Starts, func(s float64) float64 { return s })
-	fmt.Fprintf(t, "agent init on a complete volume, s\t%.2f\t1\tlargest of %d; median %.2f\t\n", starts.max, len(r.Starts), starts.median)
-	t.Flush()
-	fmt.Fprintln(&b)
-	for _, w := range r.Ways {
-		fmt.Fprintf(&b, "agent, %s: from an empty volume to a Pod that is ready %.1f s, of which %.1f s are agent init (medians)\n", w.name(),
-			median(w.Pairs, func(p pair) float64 { return p.Agent.Ready }), median(w.Pairs, func(p pair) float64 { return p.Agent.Whole }))
-	}
-	fmt.Fprintf(&b, "CLONE INSTANCE: the statement takes %.1f s (median); a restart of its server is not in it\n", median(all, func(c cloned) float64 { return c.Whole }))
-	return b.String()
-}
-
-func (w way) name() string {
-	switch w.Workers {
-	case 0:
-		return "no worker"
-	case 1:
-		return "1 worker"
-	}
-	return fmt.Sprintf("%d workers", w.Workers)
-}
-
-func cpuLine(t *tabwriter.Writer, name string, runs []cloned) {
-	figure := func(seconds func(cloned) float64) float64 {
-		return median(runs, func(c cloned) float64 { return c.perGB(seconds(c)) })
-	}
-	fmt.Fprintf(t, "%s\t%.2f\t%.2f\t%.2f\t%.2f\t\n", name,
-		figure(func(c cloned) float64 { return c.Donor }), figure(func(c cloned) float64 { return c.Sidecar }),
-		figure(func(c cloned) float64 { return c.Recipient }), figure(func(c cloned) float64 { return c.Donor + c.Sidecar + c.Recipient }))
 }
