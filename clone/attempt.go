@@ -231,6 +231,9 @@ func (d *Donor) endAttempt(s *session, a *attempt, err error) {
 	a.cancel(err)
 	a.whole = err == nil
 	close(a.done)
+	if a.confirmed(stream.StageRedoCopy) {
+		err = nil // the recipient has everything: what broke is only the farewell
+	}
 	switch {
 	case err == nil:
 		d.release(s, nil)
@@ -351,6 +354,13 @@ func (a *attempt) await(stage stream.Stage) <-chan struct{} {
 	defer a.mu.Unlock()
 	a.stage, a.waiting = stage, make(chan struct{})
 	return a.waiting
+}
+
+// confirmed reports whether the recipient has said that it holds stage.
+func (a *attempt) confirmed(stage stream.Stage) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.stage == stage && a.waiting == nil
 }
 
 // confirm notes that the recipient holds stage durably. Saying so again is no error: the answer may have been lost.

@@ -224,14 +224,14 @@ func (c *clinic) clone(t *testing.T, w way) (o outcome, v *volume.Volume, err er
 	for _, n := range see.totals {
 		o.size += int64(n)
 	}
-	mysqltest.Eventually(t, "the donor has let go of the session", func() bool {
-		for _, e := range c.donor.seen()[before:] {
-			if e.What == "ended" || e.What == "failed" {
-				o.sent = int64(e.Bytes)
-				return true
-			}
+	mysqltest.Eventually(t, "the donor has noticed the end of the last attempt", func() bool {
+		events := c.donor.seen()[before:]
+		if len(events) == 0 {
+			return err != nil
 		}
-		return false
+		last := events[len(events)-1]
+		o.sent = int64(last.Bytes)
+		return last.What != "began" && last.What != "resumed"
 	})
 	return o, v, err
 }

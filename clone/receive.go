@@ -98,7 +98,9 @@ func (o *Offer) transfer(ctx context.Context, dir *Directory, root *os.Root, pro
 			return nil
 		}
 		if dir.Whole() { // after REDO_COPY's end there is nothing that the end frame could add
-			o.Abandon(ctx)
+			if !o.tellEnd(ctx) {
+				_ = o.tellEnd(ctx) // else the donor waits until its lease is over
+			}
 			return nil
 		}
 		var local *localError

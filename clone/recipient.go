@@ -178,7 +178,10 @@ func (o *Offer) check(wants Wants) error {
 
 // Abandon tells the donor to let go of the snapshot. It does so by itself, later, when it cannot be told. Also when ctx has ended
 // it is told, but then it has to listen at once.
-func (o *Offer) Abandon(ctx context.Context) {
+func (o *Offer) Abandon(ctx context.Context) { _ = o.tellEnd(ctx) }
+
+// tellEnd tells the donor that its session is over, and reports whether it has heard.
+func (o *Offer) tellEnd(ctx context.Context) bool {
 	within := abandonWithin
 	if ctx.Err() != nil {
 		within = abandonHurry
@@ -186,7 +189,9 @@ func (o *Offer) Abandon(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), within)
 	defer cancel()
 	defer o.client.HTTPClient.CloseIdleConnections()
-	_ = o.call(ctx, http.MethodDelete, o.url, nil, nil) // see above
+	err := o.call(ctx, http.MethodDelete, o.url, nil, nil)
+	var refused *RefusedError
+	return err == nil || errors.As(err, &refused) // one that does not know the session has ended it
 }
 
 // save makes what has arrived so far something that Resume can go on with.

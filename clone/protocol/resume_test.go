@@ -60,7 +60,7 @@ func TestResumeUnderLoad(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			donor := startDonor(t, 80)
+			donor := startDonor(t, map[string]int{"alone": 30, "3 workers": 80}[name]) // 80 MiB are two chunks
 			l := startLoad(t, donor, true)
 			net := &network{dial: dialer(donor)}
 			opts := protocol.Options{}

@@ -108,7 +108,7 @@ func TestTake(t *testing.T) {
 	for _, name := range []string{"whole", "broken", "renewed"} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			donor := startDonor(t, 80)
+			donor := startDonor(t, map[string]int{"whole": 80, "broken": 30, "renewed": 10}[name]) // 80 MiB are two chunks
 			l := startLoad(t, donor, true)
 			net := &network{dial: dialer(donor)}
 			k := &taker{t: t, datadir: donor.DataDir}

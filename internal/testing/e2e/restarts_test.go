@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"context"
+	"encoding/json"
 	"flag"
 	"fmt"
 	"io"
@@ -10,6 +11,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -44,20 +46,25 @@ func (v victim) String() string { return fmt.Sprintf("%s of pod %d", v.process, 
 // A restarted is how one run went.
 type restarted struct {
 	victim
-	at       int64 // bytes that had reached the recipient
-	resumed  bool  // the copy that was interrupted went on
-	over     bool  // a copy was begun again
-	passed   int64 // bytes to the recipient in all
-	took     time.Duration
-	restarts string // what the log says of starting over
+	at      int64 // bytes that had reached the recipient
+	resumed bool  // the copy that was interrupted went on
+	over    bool  // a copy was begun again
+	passed  int64 // bytes to the recipient in all
+	size    int64 // bytes of the copy that was put to use
+	took    time.Duration
+	why     string // it started over
 }
+
+// again is what was sent more than once.
+func (r restarted) again() int64 { return max(0, r.passed-r.size) }
 
 func (r restarted) String() string {
 	how := "went on"
 	if r.over {
-		how = "started over: " + r.restarts
+		how = "started over: " + r.why
 	}
-	return fmt.Sprintf("kill -9 of %v after %d of %d KiB: %s; ready after %v", r.victim, r.at>>10, r.passed>>10, how, r.took.Round(10*time.Millisecond))
+	return fmt.Sprintf("kill -9 of %v after %d of %d KiB: %s; %d KiB were sent again; ready after %v",
+		r.victim, r.at>>10, r.size>>10, how, r.again()>>10, r.took.Round(10*time.Millisecond))
 }
 
 // TestRestartsDuringClones: a replica is cloned under load, with DDL, again and again, and each time the recipient's agent, the donor's
@@ -110,16 +117,18 @@ func TestRestartsDuringClones(t *testing.T) {
 func wantResumed(t *testing.T, all []restarted) {
 	t.Helper()
 	count := map[string]int{}
+	again := map[string]int64{}
 	for _, r := range all {
 		count[r.victim.String()]++
+		again[r.victim.String()] += r.again() >> 20
 		if r.resumed {
 			count[r.victim.String()+", went on"]++
 		}
-		if r.victim == donorServer && !r.over {
-			t.Errorf("%v: want it to start over", r)
+		if r.victim == donorServer && (!r.over || r.why == "") {
+			t.Errorf("%v: want it to start over, and to say why", r)
 		}
 	}
-	t.Logf("%d runs: %v", len(all), count)
+	t.Logf("%d runs: %v; MB that were sent again: %v", len(all), count, again)
 	for _, v := range []victim{recipientAgent, donorAgent} {
 		if n := v.String(); count[n] > 0 && count[n+", went on"] == 0 {
 			t.Errorf("after a kill of %s no copy went on, of %d", n, count[n])
@@ -133,10 +142,13 @@ func restartOnce(ctx context.Context, t *testing.T, s *localset.Set, l *load.Loa
 	running, cancel := context.WithCancel(ctx)
 	done := make(chan error, 1)
 	go func() { done <- l.Run(running) }()
-	defer func() {
+	stop := sync.OnceFunc(func() {
 		cancel()
-		must(t, <-done)
-	}()
+		if err := <-done; err != nil {
+			t.Errorf("load: %v", err)
+		}
+	})
+	defer stop()
 	logged := newTail(t, s.Pod(1).LogFile(localset.Init))
 	must(t, s.DeleteVolume(ctx, 1))
 	begun, before, hits := time.Now(), proxy.Bytes(faults.ToClient), len(proxy.Hits())
@@ -149,18 +161,26 @@ func restartOnce(ctx context.Context, t *testing.T, s *localset.Set, l *load.Loa
 	must(t, s.WaitReady(ctx))
 	r := restarted{victim: v, at: at, took: time.Since(begun), passed: proxy.Bytes(faults.ToClient) - before}
 
-	for _, line := range strings.Split(logged.more(t), "\n") {
-		switch {
-		case strings.Contains(line, "starting over"):
-			r.over, r.restarts = true, line
-		case strings.Contains(line, "cloning goes on"), strings.Contains(line, "connection lost; going on"):
+	for line := range strings.Lines(logged.more(t)) {
+		var entry struct {
+			Msg     string   `json:"msg"`
+			Reasons []string `json:"reasons"`
+			Bytes   int64    `json:"bytes"`
+		}
+		if json.Unmarshal([]byte(line), &entry) != nil {
+			continue // cut off by the kill
+		}
+		switch entry.Msg {
+		case "removing an unfinished copy; starting over":
+			r.over, r.why = true, strings.Join(entry.Reasons, ", ")
+		case "cloning goes on", "connection lost; going on":
 			r.resumed = true
+		case "cloned":
+			r.size = entry.Bytes
 		}
 	}
 	r.resumed = r.resumed && !r.over
-	cancel()
-	must(t, <-done)
-	done <- nil
+	stop()
 	mustBeEqual(ctx, t, s)
 	return r
 }
