@@ -163,9 +163,9 @@ func TestDDLRefused(t *testing.T) {
 		}
 	}
 	b := build(t)
-	b.do(begin(fileCopy), file(fileCopy, 0, "x/a.ibd"))
-	if err := b.try(file(fileCopy, 1, "x/a.ibd")); err == nil {
-		t.Error("two files of FILE_COPY with one name: no error")
+	b.do(begin(fileCopy), file(fileCopy, 0, "x/a.ibd"), file(fileCopy, 1, "x/a.ibd"), whole(fileCopy, 0), whole(fileCopy, 1), end(fileCopy))
+	if err := b.try(begin(pageCopy)); err == nil {
+		t.Error("two files of FILE_COPY with one name, and no change of it: no error")
 	}
 	b = build(t)
 	b.do(begin(fileCopy))
@@ -173,6 +173,28 @@ func TestDDLRefused(t *testing.T) {
 	if err := b.try(file(fileCopy, 0, "x/a.ibd", flagged(4))); !errors.As(err, &unsupported) || fmt.Sprint(unsupported.Names) != "[x/a.ibd]" {
 		t.Errorf("encrypted file: %v, want an UnsupportedError that names it", err)
 	}
+}
+
+// Tables that swap their names while the donor names its files: the same name comes twice, the batch says how it really is.
+func TestRenamedWhileAnnounced(t *testing.T) {
+	t.Parallel()
+	b := build(t)
+	b.do(begin(fileCopy), file(fileCopy, 0, "x/a.ibd"), file(fileCopy, 1, "x/a.ibd"), whole(fileCopy, 0), put(fileCopy, 1, 0, 'e', 'f', 'g', 'h'), end(fileCopy),
+		file(pageCopy, 0, "x/b.ibd", renamed), file(pageCopy, 1, "x/a.ibd", renamed), begin(pageCopy), end(pageCopy))
+	_, err := b.finish()
+	must(t, err)
+	b.wantNames("#innodb_redo/#ib_redo0", "x/a.ibd", "x/b.ibd")
+	b.wantPages("x/b.ibd", 0, "abcd")
+	b.wantPages("x/a.ibd", 1, "efgh")
+
+	// The one that had the name first was dropped.
+	b = build(t)
+	b.do(begin(fileCopy), file(fileCopy, 0, "x/a.ibd"), file(fileCopy, 1, "x/a.ibd"), whole(fileCopy, 0), whole(fileCopy, 1), end(fileCopy),
+		file(pageCopy, 0, "x/a.ibd", deleted), file(pageCopy, 1, "x/a.ibd", renamed), begin(pageCopy), end(pageCopy))
+	_, err = b.finish()
+	must(t, err)
+	b.wantNames("#innodb_redo/#ib_redo0", "x/a.ibd")
+	b.wantPages("x/a.ibd", 1, "abcd")
 }
 
 // A file that vanishes in mid-stage takes no more data, and is removed when the stage is over.

@@ -106,7 +106,22 @@ func (d *Directory) StageStart(s stream.StageStart) error {
 	if err := d.enter(s); err != nil {
 		return err
 	}
-	return d.fail(d.makeChanges())
+	if err := d.makeChanges(); err != nil {
+		return d.fail(err)
+	}
+	return d.fail(d.checkNames())
+}
+
+// checkNames refuses a copy in which a file still waits for its name.
+func (d *Directory) checkNames() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, f := range d.files {
+		if !f.deleted && f.path == waitingPath(f.id.index) {
+			return fmt.Errorf("two files of the clone are named %q", f.name)
+		}
+	}
+	return nil
 }
 
 // enter opens the books of the next stage.
@@ -185,6 +200,10 @@ func (d *Directory) create(meta stream.File) error {
 	f.arrived.size = meta.Size
 	f.firstChunk, f.lastChunk = meta.FirstChunk, meta.LastChunk
 	if f.path != "" {
+		if _, taken := d.byPath[f.path]; taken {
+			// Tables were renamed while the donor named its files. The batch after this stage says who has the name in the end.
+			f.path = waitingPath(meta.Index)
+		}
 		if err := d.makeFile(f); err != nil {
 			return err
 		}

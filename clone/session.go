@@ -141,15 +141,16 @@ func (d *Donor) find(id, recipient string) (*session, bool) {
 	return s, s != nil && s.id == id && s.recipient == recipient
 }
 
-// release ends s for good: its attempt, the server's snapshot, what was saved of it. It may be called more than once.
-func (d *Donor) release(s *session, cause error) {
+// release ends s for good: its attempt, the server's snapshot, what was saved of it. It may be called more than once, and reports whether
+// this call was the first.
+func (d *Donor) release(s *session, cause error) bool {
 	s.mu.Lock()
 	first := !s.gone
 	s.gone = true
 	attempt := s.attempt
 	s.mu.Unlock()
 	if !first {
-		return
+		return false
 	}
 	s.wake()
 	s.mu.Lock()
@@ -172,12 +173,14 @@ func (d *Donor) release(s *session, cause error) {
 		d.current = nil
 	}
 	close(s.ended)
+	return true
 }
 
 // expire ends a session that nobody came for.
 func (d *Donor) expire(s *session, why error) {
-	d.release(s, why)
-	d.event(s, "failed", why)
+	if d.release(s, why) {
+		d.event(s, "failed", why)
+	}
 }
 
 // letGo makes the server drop the snapshot. An attempt that was cancelled has told it already; after one that broke, nobody has.
@@ -202,9 +205,7 @@ func (d *Donor) letGo(s *session, told bool) {
 		return
 	}
 	// One that has would go on tracking pages for half an hour. If it does not answer there is nothing to let go.
-	if c, err := protocol.Resume(ctx, d.cfg.Dial, protocol.Options{}, snapshot, protocol.Progress{}); err == nil {
-		_ = c.Close()
-	}
+	_ = protocol.Release(ctx, d.cfg.Dial, snapshot)
 }
 
 // Close ends what is under way. A session is kept, when it can be, for the next process of this pod.
