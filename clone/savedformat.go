@@ -55,8 +55,9 @@ func (d *Directory) encode() []byte {
 	for _, word := range held {
 		e.b = binary.LittleEndian.AppendUint32(e.b, word)
 	}
-	e.num(uint64(len(open)))
-	for _, p := range partials(open) {
+	parts := partials(open)
+	e.num(uint64(len(parts)))
+	for _, p := range parts {
 		e.num(uint64(p.Chunk))
 		e.num(uint64(p.Blocks))
 	}
@@ -219,7 +220,7 @@ func (r *decoder) refuse(why string) {
 // num reads a number of at most limit; 0: any.
 func (r *decoder) num(limit uint64) uint64 {
 	n, size := binary.Uvarint(r.b)
-	if size <= 0 || limit != 0 && n > limit {
+	if size <= 0 || limit != 0 && n > limit || size > 1 && r.b[size-1] == 0 { // the last: longer than it needs to be
 		r.refuse("a number that cannot be")
 		return 0
 	}
@@ -266,7 +267,7 @@ func (r *decoder) ledger(d *Directory) {
 	}
 	for range r.count(maxChunks) {
 		chunk, blocks := uint32(r.num(maxChunks)), uint32(r.num(maxBlocks))
-		if !d.ledger.held.Has(chunk) || blocks == 0 {
+		if !d.ledger.held.Has(chunk) || blocks == 0 || d.ledger.open[chunk] != nil {
 			r.refuse("a part of a chunk that is not held")
 			return
 		}
@@ -292,7 +293,12 @@ func (r *decoder) file(id fileID, filling bool) *dataFile {
 		f.arrived.unit = uint64(f.fsp.PhysicalSize())
 	}
 	for range r.count(maxBadPages) {
-		f.bad[r.num(0)] = struct{}{}
+		no := r.num(0)
+		if _, again := f.bad[no]; again {
+			r.refuse("a page that is bad twice")
+			return f
+		}
+		f.bad[no] = struct{}{}
 	}
 	if filling {
 		r.coverage(&f.arrived)
@@ -315,7 +321,9 @@ func (r *decoder) place(d *Directory, f *dataFile) {
 	if f.path == "" || r.err != nil {
 		return
 	}
-	if _, taken := d.byPath[f.path]; taken {
+	if _, taken := d.byPath[f.path]; taken && d.stage.Stage == stream.StageFileCopy {
+		f.path = waitingPath(f.id.index) // as create did
+	} else if taken {
 		r.refuse("two files in one place")
 	}
 	d.byPath[f.path] = f.id

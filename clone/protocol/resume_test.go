@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"ordinal/clone/protocol"
 	"ordinal/internal/testing/mysqltest"
@@ -393,6 +394,9 @@ func TestSnapshotGone(t *testing.T) {
 		restart()
 		r := stop(t, open(t, dial, opts), protocol.ErrKeep)
 		for _, again := range []func(){func() { donor.Kill9(t); restart() }, restart} {
+			// A process is known by the second in which it began: none serves a clone and is followed by another one so soon.
+			begun := time.Now()
+			mysqltest.Eventually(t, "another second", func() bool { return time.Since(begun) > 2*time.Second })
 			again()
 			gone(t, r)
 			other := stop(t, open(t, dial, opts), protocol.ErrKeep)
