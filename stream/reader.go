@@ -99,10 +99,11 @@ func (r *Reader) next(buf []byte) (Frame, error) {
 		buf = make([]byte, length) // at most MaxFrame, and the header's checksum was right
 	}
 	payload := buf[:length:length]
-	if err := r.read(payload); err != nil {
+	crc, err := r.payload(payload)
+	if err != nil {
 		return f, err
 	}
-	if crc32.Checksum(payload, castagnoli) != payloadCRC {
+	if crc != payloadCRC {
 		return f, r.corrupt("the checksum of the payload of a %v frame is wrong", f.Kind)
 	}
 	if err := r.decode(&f, payload); err != nil {
@@ -120,6 +121,20 @@ func (r *Reader) next(buf []byte) (Frame, error) {
 	r.seq++
 	r.offset += headerSize + int64(length)
 	return f, nil
+}
+
+// payload fills p and returns its checksum, piece by piece: a piece that has just been read is still in the processor's cache.
+func (r *Reader) payload(p []byte) (crc uint32, err error) {
+	const piece = 64 << 10
+	for len(p) > 0 {
+		n := min(piece, len(p))
+		if err := r.read(p[:n]); err != nil {
+			return 0, err
+		}
+		crc = crc32.Update(crc, castagnoli, p[:n])
+		p = p[n:]
+	}
+	return crc, nil
 }
 
 func (r *Reader) preamble() error {
