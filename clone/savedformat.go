@@ -65,7 +65,7 @@ func (d *Directory) encode() []byte {
 	for _, list := range [][]*dataFile{d.files, d.redo} {
 		e.num(uint64(len(list)))
 		for _, f := range list {
-			e.file(f, filling)
+			e.file(f, filling && !f.id.redo)
 		}
 	}
 	e.changes(d.pending)
@@ -192,6 +192,10 @@ func decode(b []byte) (*Directory, error) {
 		r.place(d, f)
 	}
 	for i := range r.count(maxRedoFiles) {
+		if d.stage.Stage != stream.StageRedoCopy {
+			r.refuse("a redo log before its stage")
+			break
+		}
 		f := r.file(fileID{redo: true, index: uint32(i)}, false)
 		d.redo = append(d.redo, f)
 		r.place(d, f)
