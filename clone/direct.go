@@ -115,13 +115,15 @@ func (a *attempt) beginProducing() bool {
 	return !a.closing
 }
 
-// endFiles waits until all data that is read directly has been written to its lane.
-func (a *attempt) endFiles() error {
+// endFiles waits until all data that is read directly has been written to its lane. ctx ends when the server is gone.
+func (a *attempt) endFiles(ctx context.Context) error {
 	a.decide(nil)
 	select {
 	case <-a.produced: // the list is empty; others may still be sending what they took from it
 	case <-a.ctx.Done():
 		return context.Cause(a.ctx)
+	case <-ctx.Done():
+		return context.Cause(ctx)
 	}
 	a.mu.Lock()
 	a.closing = true

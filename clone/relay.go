@@ -250,7 +250,7 @@ func (r *relaySink) endFor(ctx context.Context, a *attempt, stage stream.Stage) 
 		return nil // the confirmation of an earlier attempt was lost
 	}
 	if stage == stream.StageFileCopy {
-		if err := a.endFiles(); err != nil {
+		if err := a.endFiles(ctx); err != nil {
 			return err
 		}
 	}

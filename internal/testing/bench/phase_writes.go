@@ -122,9 +122,15 @@ func (s *site) disturb(ctx context.Context, writer *load.Load, d *disturbance) (
 }
 
 // displace ends the snapshot that a donor keeps for a recipient that has gone away: a whole other clone takes its place. Who comes next
-// shall not have to wait for that.
+// shall not have to wait for that. The sidecar is started anew: while it waits for the recipient it may keep the server waiting, too.
 func (s *site) displace(ctx context.Context) error {
 	if err := s.clear(ctx); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	same := s.way
+	s.mu.Unlock()
+	if err := s.use(ctx, same); err != nil {
 		return err
 	}
 	if err := s.setThreads(ctx, 0); err != nil {
