@@ -41,6 +41,7 @@ type attempt struct {
 	fetched   []bool  // by lane
 	joined    []*lane // by lane; nil: not yet
 	closing   bool    // no producer may begin any more
+	spoilt    error   // the first one of a producer; nil: none has failed
 	producers sync.WaitGroup
 	waiting   chan struct{} // closed by confirm; nil while nothing waits
 	stage     stream.Stage  // whose confirmation is or was waited for last
@@ -56,6 +57,9 @@ func (d *Donor) startAttempt(ctx context.Context, s *session, progress protocol.
 	if old := s.attempt; old != nil {
 		old.cancel(keep(errNewAttempt))
 		<-old.done
+	}
+	if errors.Is(context.Cause(s.ctx), protocol.ErrKeep) {
+		return nil, fmt.Errorf("go on with the clone: %w", errShutdown) // the next process of this pod has the session
 	}
 	s.wake()
 	side, err := d.serverSide(ctx, s, progress)

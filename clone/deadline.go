@@ -35,7 +35,6 @@ var errLeft = errors.New("the stream is over")
 // leave waits for a write under way and refuses those to come: the response is no longer to be touched once its handler returns, and
 // others write to it.
 func (d *deadlineWriter) leave() {
-	d.hurry()
 	d.writing.Lock()
 	defer d.writing.Unlock()
 	d.left = true

@@ -1,6 +1,7 @@
 package clone
 
 import (
+	"cmp"
 	"context"
 	"errors"
 
@@ -84,15 +85,23 @@ func (d *Donor) produce(ctx context.Context, s *session, a *attempt, n int, over
 		broken = out.send(ctx, data, payload)
 		return broken
 	})
-	switch {
-	case err == nil:
+	if err == nil {
 		return nil
-	case broken != nil && errors.Is(err, broken), ctx.Err() != nil:
-		return err
 	}
-	// The recipient's next attempt gets what is missing from the server.
-	d.fallBack(s, err)
-	return keep(err)
+	if (broken == nil || !errors.Is(err, broken)) && ctx.Err() == nil {
+		// The recipient's next attempt gets what is missing from the server.
+		d.fallBack(s, err)
+	}
+	err = kept(err)
+	a.spoil(err)
+	return err
+}
+
+// spoil notes that data which was taken from the list has not been sent, so that the stage cannot end in this attempt.
+func (a *attempt) spoil(err error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.spoilt = cmp.Or(a.spoilt, err)
 }
 
 // reads reports whether files are read directly in this attempt.
@@ -115,7 +124,7 @@ func (a *attempt) beginProducing() bool {
 	return !a.closing
 }
 
-// endFiles waits until all data that is read directly has been written to its lane. ctx ends when the server is gone.
+// endFiles waits until all data that is read directly has been written to its lane; the error is a producer's that failed. ctx ends when the server is gone.
 func (a *attempt) endFiles(ctx context.Context) error {
 	a.decide(nil)
 	select {
@@ -129,6 +138,10 @@ func (a *attempt) endFiles(ctx context.Context) error {
 	a.closing = true
 	a.mu.Unlock()
 	a.producers.Wait()
-	close(a.filesEnd)
-	return nil
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.spoilt == nil {
+		close(a.filesEnd)
+	}
+	return a.spoilt
 }

@@ -121,6 +121,9 @@ func (d *Donor) serveLane(w http.ResponseWriter, r *http.Request, s *session) {
 	} else if err = d.runLane(a.ctx, s, a, n, out); err != nil {
 		a.cancel(kept(err))
 	}
+	if err != nil {
+		out.hurry()
+	}
 	out.leave()
 	if flushed := conn.SetCoalescing(false); err == nil {
 		err = flushed

@@ -302,35 +302,34 @@ func TestCompressed(t *testing.T) {
 	})
 }
 
-// A file that cannot be read to its end makes the donor's server send what is missing.
+// A file that can no longer be read makes the donor's server send what is missing: the copy goes on, it does not begin again.
 func TestFallsBackToTheServer(t *testing.T) {
 	t.Parallel()
 	s := mysqltest.Start(t, mysqltest.Options{})
 	everyKind(t, s)
 	must(t, load.Fill(t.Context(), s.Root(), 32<<20, nil))
 	fixed := checksums(t, s, "kinds")
-	d := newRealDonor(t, "mysql-0", s, 1)
-	d.direct()
-	fell := false
-	progress := every(4<<20, 1, func() {
-		donor := d.donor()
-		donor.mu.Lock()
-		session := donor.current
-		donor.mu.Unlock()
-		session.mu.Lock()
-		a := session.attempt
-		session.mu.Unlock()
-		fell = true
-		donor.fallBack(session, errors.New("as if a file had shrunk"))
-		a.cancel(keep(errors.New("as if a file had shrunk")))
-	})
-	dir, _ := take(t, d, progress)
-	if !fell || d.count("fallback") != 1 || d.count("began") != 1 {
-		t.Errorf("events are %+v", d.seen())
-	}
-	c := startCopy(t, dir)
-	if got := checksums(t, c, "kinds"); !mapsEqual(got, fixed) {
-		t.Errorf("checksums %v, want %v", got, fixed)
+	for _, streams := range []int{1, 3} {
+		d := newRealDonor(t, "mysql-0", s, 1)
+		d.change(func(c *DonorConfig) { c.Streams = streams })
+		d.direct()
+		dir, _ := take(t, d, every(4<<20, 1, func() {
+			donor := d.donor()
+			donor.mu.Lock()
+			session := donor.current
+			donor.mu.Unlock()
+			session.mu.Lock()
+			defer session.mu.Unlock()
+			_ = session.files.Close() // under the producers
+		}))
+		if d.count("fallback") == 0 || d.count("began") != 1 || d.count("resumed") == 0 {
+			t.Errorf("%d streams: events are %+v", streams, d.seen())
+		}
+		c := startCopy(t, dir)
+		if got := checksums(t, c, "kinds"); !mapsEqual(got, fixed) {
+			t.Errorf("%d streams: checksums %v, want %v", streams, got, fixed)
+		}
+		c.Stop(t)
 	}
 }
 
