@@ -333,6 +333,30 @@ func TestFallsBackToTheServer(t *testing.T) {
 	}
 }
 
+// A stage whose list is empty does not end when a producer has failed with what it took from it.
+func TestSpoiltStageDoesNotEnd(t *testing.T) {
+	t.Parallel()
+	a := &attempt{ready: make(chan struct{}), produced: make(chan struct{}), filesEnd: make(chan struct{})}
+	a.ctx, a.cancel = context.WithCancelCause(t.Context())
+	if !a.beginProducing() {
+		t.Fatal("too late to produce")
+	}
+	why := errors.New("the disk")
+	go func() {
+		a.spoil(why)
+		a.producers.Done()
+	}()
+	close(a.produced)
+	if err := a.endFiles(t.Context()); !errors.Is(err, why) {
+		t.Errorf("endFiles() = %v, want the producer's error", err)
+	}
+	select {
+	case <-a.filesEnd:
+		t.Error("the stage has ended")
+	default:
+	}
+}
+
 // Whoever ranks first is served next, however long the others have asked; one that does not come back is not waited for.
 func TestQueue(t *testing.T) {
 	rank := func(pod string) int { return int(pod[len(pod)-1] - '0') }
