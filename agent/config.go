@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"ordinal/clone"
 	"ordinal/mysqlx"
 )
 
@@ -74,9 +75,9 @@ type CopyMode string
 
 // The copy modes.
 const (
-	CopyAuto   CopyMode = "auto"   // the agent where every check passes, else mysqld
-	CopyDirect CopyMode = "direct" // the agent; mysqld only what it cannot read
-	CopyServer CopyMode = "server" // mysqld
+	CopyAuto   CopyMode = clone.CopyAuto   // the agent where every check passes, else mysqld
+	CopyDirect CopyMode = clone.CopyDirect // the agent; mysqld only what it cannot read
+	CopyServer CopyMode = clone.CopyServer // mysqld
 )
 
 // Compression says whether a clone's data is packed on its way.
@@ -84,9 +85,9 @@ type Compression string
 
 // The choices.
 const (
-	CompressAuto Compression = "auto" // where measuring says that it is faster
-	CompressOn   Compression = "on"
-	CompressOff  Compression = "off"
+	CompressAuto Compression = clone.CompressAuto // where measuring says that it is faster
+	CompressOn   Compression = clone.CompressOn
+	CompressOff  Compression = clone.CompressOff
 )
 
 // DefaultConfig returns the defaults of every option.
