@@ -172,6 +172,7 @@ func (d *realDonor) seen() []Event {
 }
 
 func dialer(e mysqlx.Endpoint) protocol.Dialer {
+	e.ConnectTimeout = 30 * time.Second // a machine on which everything starts at once has been seen to need more than the usual 5 s
 	return func(ctx context.Context) (net.Conn, error) { return mysqlx.DialRaw(ctx, e) }
 }
 
