@@ -50,7 +50,7 @@ func (v *Volume) adopt(ctx context.Context, facts Facts) error {
 			return &refusal{ErrForeign, filepath.Join(v.path, name), "move it out of the volume"}
 		}
 	}
-	used, err := inUse(v.root, ".")
+	used, err := inUse(v.root, ".", &v.lockouts)
 	if err != nil {
 		return err
 	}

@@ -30,7 +30,11 @@ func init() {
 func TestMain(m *testing.M) {
 	name := os.Getenv(driverScenario)
 	if name == "" {
-		os.Exit(m.Run())
+		code := m.Run()
+		if seeds.dir != "" {
+			os.RemoveAll(seeds.dir)
+		}
+		os.Exit(code)
 	}
 	v, err := volume.Open(os.Getenv(driverDir))
 	if err == nil {
@@ -51,6 +55,7 @@ type scenario struct {
 	drive func(v *volume.Volume) error
 	// check finds a broken invariant; it holds at every instant.
 	check func(dir string, c *volume.Content) error
+	stays bool // it leaves current as it is
 }
 
 var scenarios = map[string]scenario{
@@ -59,6 +64,10 @@ var scenarios = map[string]scenario{
 	"initialise": {seed: none, drive: driveInitialise, next: nextInitialise, check: checkInitialised},
 	"start over": {seed: none, drive: driveStartOver, next: nextStartOver, check: checkInitialised},
 	"adopt":      {seed: seedOld, drive: driveAdopt, next: nextAdopt, check: checkAdopted},
+	"rebuild":    {seed: seedServed, drive: driveRebuild, next: nextRebuild, check: checkRebuilt},
+	"undo":       {seed: seedRetired, drive: driveUndo, next: nextUndo, check: checkUndone},
+	"drop":       {seed: seedRetired, drive: driveDrop, next: nextDrop, check: checkDropped, stays: true},
+	"talk":       {seed: seedServed, drive: driveTalk, next: nextTalk, check: checkTalk, stays: true},
 }
 
 func none(string) error { return nil }
@@ -206,6 +215,11 @@ func checkCopies(dir string, c *volume.Content) error {
 
 // checkCurrent: current is absent or points to a complete, whole generation without the marker, or one being initialised here.
 func checkCurrent(dir string, c *volume.Content) error {
+	return checkCurrentHolds(dir, c, func(n int) int { return n })
+}
+
+// checkCurrentHolds is checkCurrent where a generation has the files that content says.
+func checkCurrentHolds(dir string, c *volume.Content, content func(generation int) int) error {
 	target, err := os.Readlink(filepath.Join(dir, "current"))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -227,10 +241,10 @@ func checkCurrent(dir string, c *volume.Content) error {
 			return fmt.Errorf("current points to %+v", r)
 		}
 		current := filepath.Join(dir, "current")
-		if _, err := os.Lstat(filepath.Join(current, "#clone", "#status_in_progress")); err == nil {
+		if _, err := os.Lstat(filepath.Join(current, "#clone", "#status_in_progress")); err == nil && c.Kind != volume.Switching {
 			return errors.New("current is marked as incomplete")
 		}
-		return whole(current, r.Number)
+		return whole(current, content(r.Number))
 	}
 	return errors.New("current points to a generation without a record")
 }

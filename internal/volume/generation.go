@@ -36,7 +36,8 @@ func (g *Generation) Path() string { return g.root.Name() }
 // Close releases the directory.
 func (g *Generation) Close() error { return g.root.Close() }
 
-// NewGeneration begins a generation. Of r, Origin ([OriginClone] or [OriginRestored]), Donor and Facts count. The
+// NewGeneration begins a generation, in an empty volume or beside the one that is served. Of r, Origin ([OriginClone] or
+// [OriginRestored]), Donor, Facts and Replaces count; the last one, if not nil, names the newest complete generation. The
 // directory holds only the file that keeps mysqld from starting on it. A generation that is under construction already gives
 // [ErrState]: open it with [Volume.Generation] or discard it.
 func (v *Volume) NewGeneration(r Record) (*Generation, error) {
@@ -63,6 +64,9 @@ func (v *Volume) newGeneration(r Record) (*Generation, error) {
 	if b, ok := c.Building(); ok {
 		return nil, state("generation %d is under construction", b.Number)
 	}
+	if r.Replaces != nil && (c.Kind != Complete || r.Replaces.Generation != c.Generation) {
+		return nil, state("it is to replace generation %d; the volume is %v, with generation %d", r.Replaces.Generation, c.Kind, c.Generation)
+	}
 	r, err = v.begin(c, r)
 	if err != nil {
 		return nil, err
@@ -87,7 +91,10 @@ func (v *Volume) begin(c *Content, r Record) (Record, error) {
 	if err != nil {
 		return r, err
 	}
-	r.Format, r.Number, r.State, r.CreatedAt, r.CompletedAt = recordFormat, n, StateBuilding, now(), nil
+	r.Format, r.Number, r.State, r.CreatedAt, r.CompletedAt, r.ServedAt = recordFormat, n, StateBuilding, now(), nil, nil
+	if err := r.validate(n); err != nil {
+		return r, state("%v", err)
+	}
 	if err := writeRecord(v.root, r); err != nil {
 		return r, err
 	}
@@ -171,7 +178,10 @@ func openDir(root *os.Root, name string) (*os.Root, error) {
 
 // Complete makes everything in g durable, records it as complete, lets mysqld start on it and points current to it. All
 // must have been written and checked. Files that were synced before cost little; anything that is neither a directory nor a
-// regular file is refused with [ErrState]. After an error let [Inspect] decide: it says Switching once the record is written. If
+// regular file is refused with [ErrState]. While a mysqld works on an older generation it stops at the record, without an
+// error: the volume is [Switching], and [Volume.FinishSwitch] does the rest.
+//
+// After an error let [Inspect] decide: it says Switching once the record is written. If
 // g is still under construction discard it, unless only ctx has ended: the kernel reports a write that it lost to one
 // fsync only, so a second call could find nothing wrong.
 func (v *Volume) Complete(ctx context.Context, g *Generation, facts Facts) error {
@@ -216,7 +226,7 @@ func (v *Volume) complete(ctx context.Context, g *Generation, facts Facts) (Reco
 		return r, state("%s is another directory than the one that was opened", dir.Name())
 	}
 	if r.State == StateComplete {
-		return r, v.finish(r.Number)
+		return r, v.finishIfFree(c, r.Number)
 	}
 	if r.Origin == OriginInitialised {
 		return r, state("it was initialised, not copied")
@@ -234,46 +244,7 @@ func (v *Volume) complete(ctx context.Context, g *Generation, facts Facts) (Reco
 	if err := writeRecord(v.root, r); err != nil {
 		return r, err
 	}
-	return r, v.finish(r.Number)
-}
-
-// FinishSwitch does what Complete does after the record: for [Switching], and harmless for [Complete].
-func (v *Volume) FinishSwitch() error {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	c, err := inspect(v.root)
-	if err == nil && c.Kind != Switching && c.Kind != Complete {
-		err = state("the volume is %v", c.Kind)
-	}
-	if err == nil {
-		err = v.finish(c.Generation)
-	}
-	if err != nil {
-		return fmt.Errorf("finish switch: %w", v.writable(err))
-	}
-	return nil
-}
-
-// finish makes a generation that is recorded as complete the current one.
-func (v *Volume) finish(n int) error {
-	// The record may be from a call that was interrupted before this: it can be seen, but a power loss would take it back.
-	if err := atomicfile.SyncRootDir(v.root, agentDir); err != nil {
-		return err
-	}
-	dir := path.Join(genPath(n), cloneDir)
-	switch err := plan.CheckDir(v.root, dir); {
-	case err == nil:
-		if err := v.root.Remove(path.Join(genPath(n), markerFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return v.pathErr(err, ".")
-		}
-		// Before the switch: else a power loss could bring the marker back in a directory that is current.
-		if err := atomicfile.SyncRootDir(v.root, dir); err != nil {
-			return err
-		}
-	case !errors.Is(err, fs.ErrNotExist):
-		return err
-	}
-	return plan.Symlink(v.root, genPath(n), currentLink)
+	return r, v.finishIfFree(c, r.Number)
 }
 
 // PrepareEmpty makes an empty directory and points current to it, for the image's own first initialisation. The volume must

@@ -21,7 +21,7 @@ const (
 	Empty Kind = iota
 	// Complete: current points to the newest complete generation.
 	Complete
-	// Switching: a complete generation is newer than what current points to. Call FinishSwitch.
+	// Switching: a complete generation is newer than what current points to, on which a mysqld may still work. Call FinishSwitch.
 	Switching
 	// UnderWay: a clone or restore was begun and not completed, and there is no complete generation.
 	UnderWay
@@ -31,7 +31,7 @@ const (
 	// NeverCompleted: the first initialisation has begun and was never marked complete. If no mysqld works on it
 	// (InUse), it must not be started: quarantine it.
 	NeverCompleted
-	// ChangeUnderWay: an adoption or a quarantine was interrupted. Call Resume.
+	// ChangeUnderWay: a change of several steps was interrupted: an adoption, a quarantine, an undo. Call Resume.
 	ChangeUnderWay
 	// Foreign: the root has entries that are not ours, and there is no generation of ours that is complete.
 	Foreign
@@ -63,8 +63,10 @@ type Content struct {
 	Foreign []string
 	// Adoptable says, with Kind Foreign, that the entries are a data directory that Adopt can move.
 	Adoptable bool
-	// Quarantined are the names in quarantine/, oldest first.
+	// Quarantined are the names in quarantine/, oldest first. See ListQuarantine.
 	Quarantined []string
+	// Dropping are those whose removal was begun and not finished. Call Drop again.
+	Dropping []string
 	// Change describes what is under way, with Kind ChangeUnderWay.
 	Change string
 }
@@ -146,9 +148,7 @@ func look(root *os.Root) (*Content, error) {
 		case genDir: // after agent, by the order of names
 			err = c.lookGen(root)
 		case quarantineDir:
-			if err = checkLayoutDir(root, quarantineDir); err == nil {
-				c.Quarantined, err = readNames(root, quarantineDir)
-			}
+			err = c.lookQuarantine(root)
 		case currentLink:
 			c.Current, err = readCurrent(root)
 		default:
@@ -226,6 +226,21 @@ func (c *Content) lookGen(root *os.Root) error {
 		}
 	}
 	return nil
+}
+
+func (c *Content) lookQuarantine(root *os.Root) error {
+	if err := checkLayoutDir(root, quarantineDir); err != nil {
+		return err
+	}
+	names, err := readNames(root, quarantineDir)
+	for _, name := range names {
+		if dropped, ok := strings.CutPrefix(name, droppingPrefix); ok {
+			c.Dropping = append(c.Dropping, dropped)
+		} else if !ignored(name) {
+			c.Quarantined = append(c.Quarantined, name)
+		}
+	}
+	return err
 }
 
 func readCurrent(root *os.Root) (int, error) {

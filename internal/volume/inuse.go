@@ -8,15 +8,16 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"regexp"
 	"syscall"
 
 	"golang.org/x/sys/unix"
 )
 
-// InUse reports whether a mysqld on this node has generation n open: InnoDB holds a lock of fcntl(2) on ibdata1 for as long as it
-// runs. A server on another node, or one that has not come so far, is not seen.
+// InUse reports whether a mysqld on this node has generation n open: InnoDB holds locks of fcntl(2) on its system files for as
+// long as it runs. A server on another node, or one that has not come so far, is not seen.
 func (v *Volume) InUse(n int) (bool, error) {
-	return inUse(v.root, genPath(n))
+	return inUse(v.root, genPath(n), &v.lockouts)
 }
 
 func (v *Volume) refuseInUse(n int) error {
@@ -27,17 +28,35 @@ func (v *Volume) refuseInUse(n int) error {
 	return err
 }
 
-// inUse does InUse for the data directory dir.
-func inUse(root *os.Root, dir string) (bool, error) {
-	used, err := locked(root, dir)
-	if err != nil {
-		return false, fmt.Errorf("look whether a mysqld uses %s: %w", filepath.Join(root.Name(), dir), err)
+// lockedFile matches the files that InnoDB keeps locked. One of them is not enough to go by: closing any descriptor of a file
+// releases all locks that the process has on it, and that is what a server does with its tablespaces, ibdata1
+// among them, when it hands out a clone. See refman/8.4 innodb-clone and fcntl(2).
+var lockedFile = regexp.MustCompile(`^(ibdata1|ibtmp1|mysql\.ibd|undo_[0-9]{3}|#ib_[0-9]+_[0-9]+\.dblwr|temp_[0-9]+\.ibt)$`)
+
+// inUse does InUse for the data directory dir. Locks of ours do not count.
+func inUse(root *os.Root, dir string, ours *lockouts) (bool, error) {
+	for _, dir := range []string{dir, path.Join(dir, "#innodb_temp")} {
+		names, err := readNames(root, dir)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return false, err
+		}
+		for _, name := range names {
+			if !lockedFile.MatchString(name) {
+				continue
+			}
+			used, err := locked(root, path.Join(dir, name), ours)
+			if err != nil {
+				return false, fmt.Errorf("look whether a mysqld uses %s: %w", filepath.Join(root.Name(), dir), err)
+			}
+			if used {
+				return true, nil
+			}
+		}
 	}
-	return used, nil
+	return false, nil
 }
 
-func locked(root *os.Root, dir string) (bool, error) {
-	name := path.Join(dir, "ibdata1")
+func locked(root *os.Root, name string, ours *lockouts) (bool, error) {
 	switch st, err := root.Lstat(name); {
 	case errors.Is(err, fs.ErrNotExist):
 		return false, nil
@@ -45,8 +64,13 @@ func locked(root *os.Root, dir string) (bool, error) {
 		return false, err
 	case !st.Mode().IsRegular():
 		return false, damagedFile(root, name, errors.New("it is not a regular file"))
+	case ours.has(st):
+		return false, nil
 	}
 	f, err := root.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil // a server that shuts down removes some
+	}
 	if err != nil {
 		return false, err
 	}

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"path"
 	"regexp"
+	"slices"
 	"time"
 
 	"ordinal/internal/plan"
@@ -16,11 +17,22 @@ import (
 type Quarantined struct {
 	Format     int       `json:"format"`
 	Reason     string    `json:"reason"`
+	Message    string    `json:"message,omitempty"`
 	At         time.Time `json:"at"`
 	Generation int       `json:"generation"`
 	WasCurrent bool      `json:"was_current"`
-	Record     *Record   `json:"record,omitempty"` // nil if it had none
+	// OnlyHere is the GTID set of the transactions that no other pod had at that time, "" if there were none; nil: nobody knows.
+	OnlyHere *string `json:"only_here,omitempty"`
+	Record   *Record `json:"record,omitempty"` // nil if it had none
 }
+
+const (
+	reasonFile = "reason.json"
+	dataDir    = "data"
+
+	// stamp is how a time is written in names.
+	stamp = "20060102T150405Z"
+)
 
 var reasonPattern = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]{0,63}$`)
 
@@ -53,26 +65,60 @@ func (v *Volume) quarantine(ctx context.Context, n int, reason string) (string, 
 	if err := v.refuseInUse(n); err != nil {
 		return "", err
 	}
-	q := Quarantined{Format: recordFormat, Reason: reason, At: now(), Generation: n, WasCurrent: c.Current == n, Record: c.record(n)}
-	name := c.quarantineName(q)
-	data, err := marshal(q)
-	if err != nil {
-		return "", err
-	}
-	to := path.Join(quarantineDir, name)
-	p := plan.New(fmt.Sprintf("quarantine %s as %s", genPath(n), to))
-	p.Mkdir(quarantineDir, dirMode)
-	p.Mkdir(to, dirMode)
-	p.WriteFile(path.Join(to, "reason.json"), data, fileMode)
+	q := Quarantined{Reason: reason, Generation: n, WasCurrent: c.Current == n}
+	name := c.quarantineName(&q)
+	p := plan.New(fmt.Sprintf("quarantine %s as %s", genPath(n), path.Join(quarantineDir, name)))
 	if q.WasCurrent {
 		p.Remove(currentLink)
 	}
-	p.Rename(genPath(n), path.Join(to, "data"))
-	p.Remove(recordPath(n)) // last: a directory without a record would be damage
+	if err := v.takeOut(p, c, q, name); err != nil {
+		return "", err
+	}
 	return name, p.SaveAndRun(ctx, v.root, planFile)
 }
 
-// Resume finishes the adoption or quarantine that [ChangeUnderWay] reports; it does nothing if there is none.
+// quarantineName is a name in quarantine/ that is not taken. It dates q.
+func (c *Content) quarantineName(q *Quarantined) string {
+	q.At = now()
+	base := q.At.Format(stamp) + "-" + q.Reason
+	name := base
+	for i := 2; slices.Contains(c.Quarantined, name) || slices.Contains(c.Dropping, name); i++ {
+		name = fmt.Sprintf("%s-%d", base, i)
+	}
+	return name
+}
+
+// takeOut adds to p what takes q's generation out of service. What was exported of it goes along.
+func (v *Volume) takeOut(p *plan.Plan, c *Content, q Quarantined, name string) error {
+	q.Format, q.Record = recordFormat, c.record(q.Generation)
+	why, err := marshal(q)
+	if err != nil {
+		return err
+	}
+	exports, err := v.exports(q.Generation)
+	if err != nil {
+		return err
+	}
+	barred, err := v.barred(genPath(q.Generation))
+	if err != nil {
+		return err
+	}
+	to := path.Join(quarantineDir, name)
+	p.Mkdir(quarantineDir, dirMode)
+	p.Mkdir(to, dirMode)
+	p.WriteFile(path.Join(to, reasonFile), why, fileMode)
+	for _, x := range exports {
+		p.Rename(x.path(), path.Join(to, x.besideData()))
+	}
+	p.Rename(genPath(q.Generation), path.Join(to, dataDir))
+	if barred { // nobody is to think that it is not whole
+		p.Remove(path.Join(to, dataDir, markerFile))
+	}
+	p.Remove(recordPath(q.Generation)) // last: a directory without a record would be damage
+	return nil
+}
+
+// Resume finishes the change that [ChangeUnderWay] reports; it does nothing if there is none.
 func (v *Volume) Resume(ctx context.Context) error {
 	v.mu.Lock()
 	defer v.mu.Unlock()

@@ -49,6 +49,31 @@ type Record struct {
 	Facts
 	CreatedAt   time.Time  `json:"created_at"`
 	CompletedAt *time.Time `json:"completed_at,omitempty"`
+	// Replaces says which generation this one was made for, and why that one cannot go on; nil: none was there, or nobody said.
+	Replaces *Replacement `json:"replaces,omitempty"`
+	// ServedAt is when the pod was ready on this generation for the first time; nil: never yet. See MarkServed.
+	ServedAt *time.Time `json:"served_at,omitempty"`
+}
+
+// Replacement says why a generation gives way to a newer one. What is written here goes into quarantine with it.
+type Replacement struct {
+	Generation int    `json:"generation"` // older than the one whose record this is
+	Reason     string `json:"reason"`     // a code: letters, digits, `_`, `-`
+	Message    string `json:"message,omitempty"`
+	// OnlyHere is the GTID set of the transactions that no other pod has; "" if there are none.
+	OnlyHere string `json:"only_here"`
+}
+
+func (r *Replacement) validate(number int) error {
+	switch {
+	case r == nil:
+		return nil
+	case r.Generation < 1 || r.Generation >= number:
+		return fmt.Errorf("it replaces generation %d, which is not an older one", r.Generation)
+	case !reasonPattern.MatchString(r.Reason):
+		return fmt.Errorf("%q is not a reason code", r.Reason)
+	}
+	return nil
 }
 
 // Facts is what is known of the data for sure only when it is complete. Empty fields are unknown.
@@ -126,7 +151,7 @@ func (r Record) validate(n int) error {
 	}
 	switch r.Origin {
 	case OriginClone, OriginInitialised, OriginAdopted, OriginRestored:
-		return nil
+		return r.Replaces.validate(n)
 	}
 	return fmt.Errorf("unknown origin %q", r.Origin)
 }
@@ -166,14 +191,7 @@ func (v *Volume) SetIdentity(id Identity) error {
 }
 
 func readJSON(root *os.Root, name string, into any) error {
-	data, err := readRegular(root, name, maxJSON)
-	if err != nil {
-		return err
-	}
-	if err := json.Unmarshal(data, into); err != nil {
-		return damagedFile(root, name, err)
-	}
-	return nil
+	return readBounded(root, name, maxJSON, into)
 }
 
 // readRegular reads a regular file of at most limit bytes; it follows no link and waits for nobody.
@@ -214,6 +232,9 @@ func writeJSON(root *os.Root, name string, value any) error {
 
 func marshal(value any) ([]byte, error) {
 	data, err := json.MarshalIndent(value, "", "\t")
+	if err == nil && len(data) >= maxJSON { // nobody would read it
+		err = fmt.Errorf("%T has %d bytes, at most %d are allowed", value, len(data)+1, maxJSON)
+	}
 	return append(data, '\n'), err
 }
 

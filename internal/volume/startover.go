@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"path"
-	"slices"
 
 	"ordinal/internal/plan"
 )
@@ -42,31 +41,14 @@ func (v *Volume) startOver(ctx context.Context, n int, reason string) (string, e
 	if err != nil {
 		return "", err
 	}
-	q := Quarantined{Format: recordFormat, Reason: reason, At: now(), Generation: n, WasCurrent: true, Record: c.record(n)}
-	name := c.quarantineName(q)
-	why, err := marshal(q)
-	if err != nil {
-		return "", err
-	}
-	to := path.Join(quarantineDir, name)
-	p := plan.New(fmt.Sprintf("start over in %s, with %s put aside as %s", genPath(next), genPath(n), to))
+	q := Quarantined{Reason: reason, Generation: n, WasCurrent: true}
+	name := c.quarantineName(&q)
+	p := plan.New(fmt.Sprintf("start over in %s, with %s put aside as %s", genPath(next), genPath(n), path.Join(quarantineDir, name)))
 	p.WriteFile(recordPath(next), record, fileMode)
 	p.Mkdir(genPath(next), dirMode)
 	p.Symlink(genPath(next), currentLink)
-	p.Mkdir(quarantineDir, dirMode)
-	p.Mkdir(to, dirMode)
-	p.WriteFile(path.Join(to, "reason.json"), why, fileMode)
-	p.Rename(genPath(n), path.Join(to, "data"))
-	p.Remove(recordPath(n))
-	return name, p.SaveAndRun(ctx, v.root, planFile)
-}
-
-// quarantineName is a name in quarantine/ that is not taken.
-func (c *Content) quarantineName(q Quarantined) string {
-	base := q.At.Format("20060102T150405Z") + "-" + q.Reason
-	name := base
-	for i := 2; slices.Contains(c.Quarantined, name); i++ {
-		name = fmt.Sprintf("%s-%d", base, i)
+	if err := v.takeOut(p, c, q, name); err != nil {
+		return "", err
 	}
-	return name
+	return name, p.SaveAndRun(ctx, v.root, planFile)
 }

@@ -23,6 +23,8 @@ type Volume struct {
 	root *os.Root
 	lock *os.File // flock(2): goes with the process, whatever way that ends
 	mu   sync.Mutex
+
+	lockouts lockouts
 }
 
 // Open locks the volume at path, an existing directory, until [Volume.Close] or the end of the process, and makes its
@@ -113,17 +115,32 @@ func (v *Volume) takeLock() error {
 
 // sweep removes what a crash left of unfinished writes in agent/.
 func (v *Volume) sweep() error {
-	names, err := readNames(v.root, agentDir)
-	for _, name := range names {
-		if err == nil && atomicfile.IsTemp(name) {
-			err = v.root.Remove(path.Join(agentDir, name))
+	for _, dir := range []string{agentDir, errantDir} {
+		switch err := checkLayoutDir(v.root, dir); {
+		case errors.Is(err, fs.ErrNotExist):
+			continue
+		case err != nil:
+			return err
+		}
+		names, err := readNames(v.root, dir)
+		if err != nil {
+			return err
+		}
+		for _, name := range names {
+			if !atomicfile.IsTemp(name) {
+				continue
+			}
+			if err := v.root.RemoveAll(path.Join(dir, name)); err != nil {
+				return err
+			}
 		}
 	}
-	return err
+	return nil
 }
 
 // Close releases the lock. Generations opened before stay usable but must not be completed any more.
 func (v *Volume) Close() error {
+	v.lockouts.close()
 	return errors.Join(v.lock.Close(), v.root.Close())
 }
 
