@@ -21,8 +21,8 @@ const (
 
 var subject = pkix.Name{Organization: []string{"Ordinal cluster"}}
 
-// newAuthority returns the self-signed certificate of the cluster. Everything in it is fixed, so it is the same in every pod.
-func newAuthority(key ed25519.PrivateKey) (*x509.Certificate, error) {
+// newAuthority returns a self-signed certificate of the cluster. Everything in it is fixed, so it is the same in every pod.
+func newAuthority(key ed25519.PrivateKey, subject pkix.Name) (*x509.Certificate, error) {
 	template := &x509.Certificate{
 		SerialNumber:          big.NewInt(1),
 		Subject:               subject,

@@ -17,5 +17,8 @@
 // Every process signs its own certificate for its pod's name with that authority, keeps it in memory, and renews it in time. Pods of other sets that share the
 // secret are told apart by the name: "mysql-2" belongs to the set "mysql". Tools that are no pod of the set carry the name "tool.mysql", see [ToolName].
 //
-// What the package does not do: rotation of the secret, and revocation. A leaked secret opens everything until it is replaced.
+// A secret is replaced by changing its file. A [Ring] follows the file and accepts the former secret for a time, so that no connection fails meanwhile:
+// docs/adr/0010-a-secret-is-replaced-by-its-file.md.
+//
+// What the package does not do: revocation of a single pod. A leaked secret opens everything until it is replaced and no longer accepted.
 package trust

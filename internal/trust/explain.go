@@ -39,7 +39,7 @@ func (e *PeerError) Unwrap() error { return e.err }
 func (e *PeerError) Is(target error) bool { return target == ErrUntrusted }
 
 const (
-	hintSecret = "give every pod of the set the same cluster secret (--secret-file) and restart those that had another"
+	hintSecret = "give every pod of the set the same cluster secret (--secret-file); one that was replaced is accepted from FILE.previous"
 	hintName   = "check the peers' addresses (--peer-host) and the pod's name (--pod-name): sets that share a secret do not mix"
 	hintClock  = "set the clocks of both nodes: they are more than a day apart"
 	hintPort   = "check the port (--data-port): the peer's data plane speaks TLS 1.3"

@@ -4,9 +4,11 @@ import (
 	"crypto/ed25519"
 	"crypto/hkdf"
 	"crypto/pbkdf2"
+	"crypto/sha256"
 	"crypto/sha512"
 	"crypto/x509"
 	"encoding/base64"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -26,22 +28,25 @@ const (
 
 	passwordBytes  = 20
 	passwordSuffix = "-aA1"
+
+	fingerprintBytes = 8
 )
 
 // Keys are what a cluster secret stands for. They are safe for concurrent use and print as "[redacted]".
 type Keys struct {
-	stretched func() []byte // functions for the reason given at Secret
-	caKey     func() ed25519.PrivateKey
-	caCert    *x509.Certificate
-	roots     *x509.CertPool
-	now       func() time.Time
+	stretched   func() []byte // functions for the reason given at Secret
+	caKey       func() ed25519.PrivateKey
+	caCert      *x509.Certificate
+	caNamed     *x509.Certificate // the same authority under a name of its own, see circle
+	fingerprint string
+	now         func() time.Time
 
 	mu     sync.Mutex
 	leaves map[string]*leaf // by name
 }
 
 // Derive computes the keys. It takes some 0.1 s of CPU time on purpose, so that a secret that somebody made up cannot be
-// guessed cheaply: call it once per process.
+// guessed cheaply: call it once per secret.
 func (s Secret) Derive() (*Keys, error) {
 	if s.reveal == nil {
 		return nil, errors.New("derive keys: no cluster secret")
@@ -57,11 +62,16 @@ func (s Secret) Derive() (*Keys, error) {
 	}
 	caKey := ed25519.NewKeyFromSeed(seed)
 	k.caKey = func() ed25519.PrivateKey { return caKey }
-	if k.caCert, err = newAuthority(caKey); err != nil {
+	sum := sha256.Sum256(caKey[ed25519.SeedSize:]) // of the public half
+	k.fingerprint = hex.EncodeToString(sum[:fingerprintBytes])
+	if k.caCert, err = newAuthority(caKey, subject); err != nil {
 		return nil, fmt.Errorf("derive keys: %w", err)
 	}
-	k.roots = x509.NewCertPool()
-	k.roots.AddCert(k.caCert)
+	named := subject
+	named.CommonName = k.fingerprint
+	if k.caNamed, err = newAuthority(caKey, named); err != nil {
+		return nil, fmt.Errorf("derive keys: %w", err)
+	}
 	// Anything wrong with these (crypto/hkdf refuses short keys in FIPS mode) must show now and not in the accessors.
 	if _, err := k.expand(purposeAgent, passwordBytes); err != nil {
 		return nil, err
@@ -76,6 +86,10 @@ func (k *Keys) expand(purpose string, size int) ([]byte, error) {
 	}
 	return b, nil
 }
+
+// Fingerprint returns 16 hexadecimal digits by which people and processes tell secrets apart. It is computed from the authority's public key, which
+// every server shows: whoever has it can test a guess at the secret, at the price of [Secret.Derive] for each, and learns nothing else.
+func (k *Keys) Fingerprint() string { return k.fingerprint }
 
 // AgentPassword returns the password of the agent's own MySQL account.
 func (k *Keys) AgentPassword() string { return k.password(purposeAgent) }

@@ -62,33 +62,57 @@ func (e *SecretError) Hint() string {
 
 // LoadSecret reads the cluster secret from a file: its content without one trailing newline. Every error is a [*SecretError].
 func LoadSecret(path string) (Secret, error) {
-	b, err := readSecret(path)
+	s, err := readSecret(path)
+	if err == nil && s.reveal == nil {
+		err = ErrShortSecret
+	}
 	if err != nil {
-		var pathErr *os.PathError
-		if errors.As(err, &pathErr) {
-			err = pathErr.Err // the path is named once
-		}
 		return Secret{}, &SecretError{Path: path, Err: err}
 	}
-	s, err := NewSecret(strings.TrimSuffix(string(b), "\n"))
-	var secretErr *SecretError
-	if errors.As(err, &secretErr) {
-		secretErr.Path = path
-	}
-	return s, err
+	return s, nil
 }
 
-func readSecret(path string) ([]byte, error) {
+// loadPrevious reads the secret beside path that was there before. There need not be one, and then the zero Secret is returned: a file
+// that is absent or empty, as templates leave it, says so. Every error is a [*SecretError].
+func loadPrevious(path string) (Secret, error) {
+	path += PreviousSuffix
+	s, err := readSecret(path)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return Secret{}, &SecretError{Path: path, Err: err}
+	}
+	return s, nil
+}
+
+// readSecret returns the zero Secret if the file is empty.
+func readSecret(path string) (Secret, error) {
 	f, err := os.Open(path)
 	if err != nil {
-		return nil, err
+		return Secret{}, cause(err)
 	}
 	defer f.Close()
 	b, err := io.ReadAll(io.LimitReader(f, maxSecret+1))
-	if err == nil && len(b) > maxSecret {
-		err = errLongSecret
+	if err != nil {
+		return Secret{}, cause(err)
 	}
-	return b, err
+	value := strings.TrimSuffix(string(b), "\n")
+	switch {
+	case value == "":
+		return Secret{}, nil
+	case len(b) > maxSecret:
+		return Secret{}, errLongSecret
+	case len(value) < MinSecret:
+		return Secret{}, ErrShortSecret
+	}
+	return NewSecret(value)
+}
+
+// cause returns the error of a file's operation without its path, which a SecretError names.
+func cause(err error) error {
+	var pathErr *os.PathError
+	if errors.As(err, &pathErr) {
+		return pathErr.Err
+	}
+	return err
 }
 
 // NewSecret returns value as a Secret, or a [*SecretError] if it is too short.
@@ -97,6 +121,14 @@ func NewSecret(value string) (Secret, error) {
 		return Secret{}, &SecretError{Err: ErrShortSecret}
 	}
 	return Secret{func() string { return value }}, nil
+}
+
+// same reports whether both are the same secret, or both are none.
+func (s Secret) same(other Secret) bool {
+	if s.reveal == nil || other.reveal == nil {
+		return s.reveal == nil && other.reveal == nil
+	}
+	return s.reveal() == other.reveal()
 }
 
 // Format implements fmt.Formatter: every verb prints "[redacted]".

@@ -10,49 +10,13 @@ import (
 // ServerTLS returns the configuration of the data plane's server in the pod named pod. It admits pods of the same set and its tools ([ToolName]), nobody else:
 // TLS 1.3, a certificate of this cluster's authority is required, and the name in it must belong to the set. The name of an admitted peer is [PeerPod].
 // If pod is not a name with an ordinal, nobody is admitted. The certificate is renewed by itself.
-func (k *Keys) ServerTLS(pod string) *tls.Config {
-	own := k.leaf(pod)
-	base, _ := setOf(pod)
-	c := k.config()
-	c.GetCertificate = func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return own.get() }
-	c.ClientAuth = tls.RequireAndVerifyClientCert
-	c.ClientCAs = k.roots
-	c.SessionTicketsDisabled = true // every connection proves itself, with a certificate that is valid now
-	c.VerifyConnection = func(s tls.ConnectionState) error {
-		name, err := PeerPod(&s)
-		if err != nil {
-			return err
-		}
-		if peer, ok := setOf(name); !ok || peer != base {
-			return &NameError{Peer: name, Own: pod}
-		}
-		return nil
-	}
-	return c
-}
+func (k *Keys) ServerTLS(pod string) *tls.Config { return k.alone().serverTLS(pod) }
 
 // ClientTLS returns the configuration for connections from self (the own pod's name, or a [ToolName]) to the data plane of the pod named peer. Whatever
 // address is dialled, the server must prove to be that pod. It is for one peer only. The certificate is renewed by itself.
-func (k *Keys) ClientTLS(self, peer string) *tls.Config {
-	own := k.leaf(self)
-	c := k.config()
-	c.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return own.get() }
-	c.RootCAs = k.roots
-	c.ServerName = peer // what the certificate is compared with
-	if peer == "" {
-		// crypto/tls users such as net/http would put the dialled host in its place.
-		c.VerifyConnection = func(tls.ConnectionState) error { return errors.New("trust: no peer name to verify") }
-	}
-	return c
-}
+func (k *Keys) ClientTLS(self, peer string) *tls.Config { return k.alone().clientTLS(self, peer) }
 
-func (k *Keys) config() *tls.Config {
-	return &tls.Config{
-		Time:       k.now,
-		MinVersion: tls.VersionTLS13,
-		NextProtos: []string{"http/1.1"}, // one stream per connection; HTTP/2 would add its own windows
-	}
-}
+func (k *Keys) alone() *circle { return newCircle([]*Keys{k}, k) }
 
 const toolPrefix = "tool."
 

@@ -19,7 +19,7 @@ import (
 
 // twin returns other keys of the same secret, as another process has them, with its own clock.
 func twin(k *Keys, now func() time.Time) *Keys {
-	return &Keys{stretched: k.stretched, caKey: k.caKey, caCert: k.caCert, roots: k.roots, now: now, leaves: make(map[string]*leaf)}
+	return &Keys{stretched: k.stretched, caKey: k.caKey, caCert: k.caCert, caNamed: k.caNamed, fingerprint: k.fingerprint, now: now, leaves: make(map[string]*leaf)}
 }
 
 // serve starts an HTTPS server that answers with the name of its peer. reached says whether any handler ever ran.
