@@ -35,6 +35,7 @@ var agentPrivileges = []string{
 	"REPLICATION CLIENT",      // SHOW REPLICA STATUS, SHOW BINARY LOGS
 	"REPLICATION_SLAVE_ADMIN", // CHANGE REPLICATION SOURCE, START and STOP REPLICA
 	"SHOW VIEW",               // names of all tables, rows of none
+	"SHUTDOWN",                // a new mysqld on a new generation; the account logs in from this machine only
 	"SYSTEM_VARIABLES_ADMIN",  // super_read_only, offline_mode
 }
 
@@ -108,8 +109,8 @@ func (db *DB) ClusterID(ctx context.Context) (string, error) {
 
 // CreateAccounts creates the accounts of a cluster and grants what they lack; it takes nothing away. The statements go to the binary
 // log, so that replicas and copies have the accounts as well; where nothing is missing there is no statement and no transaction. It needs
-// root's privileges. Errors: IsReadOnly if something is missing and the server takes no writes, ErrSeveralClusters if there is an account of
-// another cluster. No error shows a password.
+// root's privileges. Errors: IsReadOnly if something is missing and the server takes no writes, ErrNobodyAcknowledges if the statements would wait
+// for a replica while none is connected, ErrSeveralClusters if there is an account of another cluster. No error shows a password.
 func (db *DB) CreateAccounts(ctx context.Context, spec AccountSpec) error {
 	err := spec.validate()
 	if err == nil {
@@ -140,13 +141,8 @@ func (db *DB) createAccounts(ctx context.Context, spec AccountSpec) error {
 	if len(missing) == 0 {
 		return nil
 	}
-	// root is above read_only: without this check it would write to a replica.
-	var readOnly bool
-	if err := db.db.QueryRowContext(ctx, "SELECT @@GLOBAL.read_only OR @@GLOBAL.super_read_only").Scan(&readOnly); err != nil {
+	if err := db.changesAccounts(ctx); err != nil {
 		return err
-	}
-	if readOnly {
-		return fmt.Errorf("%w: turn super_read_only off on the source first", ErrReadOnly)
 	}
 	for _, statement := range missing {
 		if err := db.Exec(ctx, statement); err != nil {
@@ -154,6 +150,19 @@ func (db *DB) createAccounts(ctx context.Context, spec AccountSpec) error {
 		}
 	}
 	return nil
+}
+
+// changesAccounts returns an ErrReadOnly for a replica, and an ErrNobodyAcknowledges where a change would lock everybody out. root is
+// above read_only: without this check it would write to a replica.
+func (db *DB) changesAccounts(ctx context.Context) error {
+	var readOnly bool
+	if err := db.db.QueryRowContext(ctx, "SELECT @@GLOBAL.read_only OR @@GLOBAL.super_read_only").Scan(&readOnly); err != nil {
+		return err
+	}
+	if readOnly {
+		return fmt.Errorf("%w: turn super_read_only off on the source first", ErrReadOnly)
+	}
+	return db.checkAcknowledged(ctx)
 }
 
 // missing returns the statements that turn what the server has into a.

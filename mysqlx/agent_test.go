@@ -37,7 +37,7 @@ func testAccounts(t *testing.T, s *mysqltest.Server) {
 	for _, host := range []string{"localhost", "127.0.0.1", "::1"} {
 		grantee := fmt.Sprintf("`ordinal_agent`@`%s`", host)
 		want := [][]string{
-			{"GRANT RELOAD, PROCESS, REPLICATION CLIENT, SHOW VIEW ON *.* TO " + grantee},
+			{"GRANT RELOAD, SHUTDOWN, PROCESS, REPLICATION CLIENT, SHOW VIEW ON *.* TO " + grantee},
 			{"GRANT BACKUP_ADMIN,CONNECTION_ADMIN,REPLICATION_SLAVE_ADMIN,SYSTEM_VARIABLES_ADMIN ON *.* TO " + grantee},
 			{"GRANT SELECT ON `performance_schema`.* TO " + grantee},
 			{"GRANT SELECT (`Host`, `User`) ON `mysql`.`user` TO " + grantee},
@@ -133,6 +133,9 @@ func testAgentMethods(t *testing.T, s *mysqltest.Server) {
 			if got, err := list(); len(got) != 0 || err != nil {
 				t.Errorf("%s() = %v, %v, want none", name, got, err)
 			}
+		}
+		if d, err := db.Durability(ctx); err != nil || !d.Commits() || d.Received() {
+			t.Errorf("Durability() = %+v, %v, want the server's defaults", d, err)
 		}
 		if n, err := db.UserTables(ctx); n != 0 || err != nil {
 			t.Errorf("UserTables() = %d, %v, want 0", n, err)

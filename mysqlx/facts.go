@@ -95,6 +95,17 @@ func (db *DB) SetSuperReadOnly(ctx context.Context, on bool) error {
 	return nil
 }
 
+// SetServerID changes server_id until the server stops or it is changed again. A replica skips, in silence, each event that bears its own
+// server_id: neither is it received nor does gtid_executed grow. A source that gets back what it has once written therefore needs another
+// one, before its channel is started and until everything is applied; and again after a restart, before its channel is started.
+// See refman/8.4 replication-options-replica (replicate-same-server-id).
+func (db *DB) SetServerID(ctx context.Context, id uint32) error {
+	if err := db.Exec(ctx, fmt.Sprintf("SET GLOBAL server_id = %d", id)); err != nil {
+		return fmt.Errorf("set server_id to %d: %w", id, err)
+	}
+	return nil
+}
+
 // SetOfflineMode lets users in or keeps them out. Turning it on ends the sessions of accounts without CONNECTION_ADMIN.
 func (db *DB) SetOfflineMode(ctx context.Context, on bool) error {
 	query := "SET GLOBAL offline_mode = OFF"

@@ -23,8 +23,12 @@ type ReplicaStatus struct {
 	ReceiverError   ReplicaError
 	ApplierState    string // ON or OFF
 	ApplierError    ReplicaError
-	RetrievedGTIDs  GTIDSet   // received since the relay logs were made, applied or not
-	LastHeartbeat   time.Time // by the replica's clock; zero if there was none. An idle source sends them, a busy one need not
+	// RetrievedGTIDs is what was received and is in the relay logs, or was until it was applied: each transaction in it is in gtid_executed
+	// or waits to be applied. The reverse does not hold: it begins empty after ResetReplicaAll, ConfigureSource and, with
+	// relay_log_recovery, after every start of the server, which throws away what waited. It then says nothing of what the server has.
+	RetrievedGTIDs GTIDSet
+	DiskFull       bool      // the receiver waits for room on its disk, and goes on by itself; its state stays ON, without an error
+	LastHeartbeat  time.Time // by the replica's clock; zero if there was none. An idle source sends them, a busy one need not
 	// Lag is how long ago the oldest transaction that waits to be applied was committed on the source where it was first executed. 0 when
 	// all that was received is applied and the receiver is connected; nil when no one can know: the receiver is not connected, or
 	// transactions wait and no one applies them. It compares the clocks of two machines.
@@ -49,6 +53,7 @@ const replicaStatusQuery = `SELECT c.CHANNEL_NAME, c.HOST, c.PORT, c.USER, c.AUT
 	COALESCE(s.LAST_ERROR_NUMBER, 0), COALESCE(s.LAST_ERROR_MESSAGE, ''), COALESCE(UNIX_TIMESTAMP(s.LAST_ERROR_TIMESTAMP), 0),
 	COALESCE(a.SERVICE_STATE, 'OFF'),
 	COALESCE(GTID_SUBSET(s.RECEIVED_TRANSACTION_SET, @@GLOBAL.gtid_executed), 1),
+	COALESCE(h.PROCESSLIST_STATE = 'Waiting for disk space', 0),
 	COALESCE(
 		(SELECT MIN(NULLIF(UNIX_TIMESTAMP(w.APPLYING_TRANSACTION_ORIGINAL_COMMIT_TIMESTAMP), 0))
 			FROM performance_schema.replication_applier_status_by_worker w WHERE w.CHANNEL_NAME = c.CHANNEL_NAME),
@@ -59,6 +64,7 @@ const replicaStatusQuery = `SELECT c.CHANNEL_NAME, c.HOST, c.PORT, c.USER, c.AUT
 	FROM performance_schema.replication_connection_configuration c
 	LEFT JOIN performance_schema.replication_connection_status s ON s.CHANNEL_NAME = c.CHANNEL_NAME
 	LEFT JOIN performance_schema.replication_applier_status a ON a.CHANNEL_NAME = c.CHANNEL_NAME
+	LEFT JOIN performance_schema.threads h ON h.THREAD_ID = s.THREAD_ID
 	ORDER BY c.CHANNEL_NAME`
 
 // A worker's error is the cause; the coordinator's, which follows it, says only that there was one. On a single-threaded replica there
@@ -109,7 +115,7 @@ func scanChannel(rows *sql.Rows) (ReplicaStatus, error) {
 		&heartbeat, &s.RetryCount,
 		&s.SourceUUID, &s.ReceiverState, &received, &lastHeartbeat,
 		&s.ReceiverError.Number, &s.ReceiverError.Message, &errorTime,
-		&s.ApplierState, &allApplied, &oldest, &now)
+		&s.ApplierState, &allApplied, &s.DiskFull, &oldest, &now)
 	if err != nil {
 		return s, err
 	}

@@ -51,7 +51,8 @@ func (db *DB) kill(ctx context.Context, what string, ids []string) (killed int, 
 	return killed, nil
 }
 
-// Shutdown ends the server as SIGTERM would. It needs the SHUTDOWN privilege, which only root has. See refman/8.4 shutdown.
+// Shutdown ends the server as SIGTERM would. Clients that wait for a replica are told that their transaction is committed: see
+// KillSemiSyncWaiters. See refman/8.4 shutdown.
 func (db *DB) Shutdown(ctx context.Context) error {
 	if err := db.Exec(ctx, "SHUTDOWN"); err != nil {
 		return fmt.Errorf("shut the server down: %w", err)

@@ -21,6 +21,8 @@ type statements struct {
 	start        string
 	stop         string
 	resetAll     string
+	receiver     string // after start or stop: only the receiver
+	channel      string // after anything: the default channel only
 }
 
 // statementsFor returns what a server of version v understands. See refman/8.0 change-replication-source-to (from 8.0.23) and
@@ -32,6 +34,8 @@ func statementsFor(v Version) statements {
 		start:        "START REPLICA",
 		stop:         "STOP REPLICA",
 		resetAll:     "RESET REPLICA ALL",
+		receiver:     " IO_THREAD",
+		channel:      " FOR CHANNEL ''",
 	}
 	if !v.AtLeast(8, 0, 23) {
 		s.changeSource, s.optionPrefix = "CHANGE MASTER TO", "MASTER_"
