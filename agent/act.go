@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"time"
 
@@ -19,18 +20,25 @@ const (
 	maxStartPause = 30 * time.Second
 )
 
+// switchEvery is how often is looked whether a mysqld that was told to end has let go of its data.
+const switchEvery = 50 * time.Millisecond
+
 // actTimeout bounds one act. Stopping replication waits for the transaction being applied.
 const actTimeout = 60 * time.Second
 
 // do carries out what was decided. Every act may be repeated.
-func (r *runner) do(ctx context.Context, what act, v view) error {
+func (r *runner) do(ctx context.Context, d verdict, v view) error {
+	if d.Do == actRebuild {
+		r.startRebuild(ctx, *d.Cause, v.Generation) // goes on when this turn is over
+		return nil
+	}
 	ctx, cancel := context.WithTimeout(ctx, actTimeout)
 	defer cancel()
 	db := r.db
 	if v.Mysqld.AsRoot {
 		db = r.root
 	}
-	switch what {
+	switch d.Do {
 	case actConfigure:
 		_, err := r.config().write(r.cfg.MySQLConfigDir)
 		return err
@@ -47,16 +55,44 @@ func (r *runner) do(ctx context.Context, what act, v view) error {
 	case actClose:
 		return db.SetSuperReadOnly(ctx, true)
 	case actStop:
-		return db.StopReplica(ctx)
+		return db.StopReceiver(ctx)
+	case actApply:
+		r.pauseStarts()
+		return db.StartApplier(ctx)
 	case actResetChannels:
 		return r.resetChannels(ctx, db, v)
+	case actServerID:
+		return db.SetServerID(ctx, v.ServerID)
 	case actFollow:
-		return r.follow(ctx, v)
+		return r.follow(ctx, d.Follow, v)
+	case actCatchUp:
+		return r.catchUp(ctx, d.Follow, v)
+	case actNewUUID:
+		return r.newUUID(ctx, db, v)
+	case actSwitch:
+		return r.switchOver(ctx, db, v)
+	case actDropSpare:
+		r.log.Warn("room is short: removing data in quarantine of which every transaction is in service", zap.String("quarantine", d.Spare))
+		return r.dropSpare(ctx, d.Spare, v)
+	case actAnswer:
+		return r.answerRequest(ctx, v)
+	case actRetire:
+		return r.retire(ctx, v)
+	case actDropRebuild:
+		return r.dropRebuild(ctx)
+	case actRotate:
+		return r.rotate(ctx, v)
+	case actDiscard:
+		return r.discard(ctx)
+	case actChannelPassword:
+		return r.channelPassword(ctx, v)
+	case actSemisync:
+		return db.SetSemiSyncSource(ctx, v.Semisync.Wanted)
 	case actStart:
 		r.pauseStarts()
 		return r.db.StartReplica(ctx)
 	}
-	return fmt.Errorf("no such act: %q", what)
+	return fmt.Errorf("no such act: %q", d.Do)
 }
 
 // finishFirst ends the image's first initialisation: the accounts, which make the data this cluster's, then the durable mark
@@ -99,7 +135,7 @@ func (r *runner) createAccounts(ctx context.Context, v view) error {
 		cluster = hex.EncodeToString(id)
 	}
 	err := r.root.CreateAccounts(ctx, mysqlx.AccountSpec{
-		ClusterID: cluster, AgentPassword: r.keys.AgentPassword(), ReplicationPassword: r.keys.ReplicationPassword(cluster),
+		ClusterID: cluster, AgentPassword: r.keys.Current().AgentPassword(), ReplicationPassword: r.keys.Current().ReplicationPassword(cluster),
 	})
 	if err == nil {
 		r.log.Info("created the accounts", zap.String("cluster_id", cluster))
@@ -134,13 +170,18 @@ func (r *runner) resetChannels(ctx context.Context, db *mysqlx.DB, v view) error
 		if err := db.ResetReplicaAll(ctx); err != nil {
 			return err
 		}
-		r.log.Info("forgot replication channels that came with the data", zap.Int("channels", len(v.Channels)))
+		r.log.Info("forgot replication channels", zap.Int("channels", len(v.Channels)))
+	}
+	if v.Mysqld.Facts.ServerID != v.ServerID {
+		if err := db.SetServerID(ctx, v.ServerID); err != nil {
+			return err
+		}
 	}
 	return r.vol.SetIdentity(volume.Identity{ClusterID: v.ClusterID, Pod: r.id.Pod, ServerUUID: v.Mysqld.Facts.ServerUUID})
 }
 
-// follow points the channel at the source and starts it.
-func (r *runner) follow(ctx context.Context, v view) error {
+// follow points the channel at a source and starts it.
+func (r *runner) follow(ctx context.Context, want mysqlx.Source, v view) error {
 	r.pauseStarts()
 	if len(v.Channels) > 0 {
 		if err := r.db.StopReplica(ctx); err != nil {
@@ -152,13 +193,92 @@ func (r *runner) follow(ctx context.Context, v view) error {
 			}
 		}
 	}
-	want := v.Want
-	want.Password = r.keys.ReplicationPassword(v.ClusterID)
+	want.Password = r.passwords.replication(v.ClusterID)
+	r.channelHas = r.passwords.inUse()
 	if err := r.db.ConfigureSource(ctx, want); err != nil {
 		return err
 	}
-	r.log.Info("following the source", zap.String("source", v.Source.Pod), zap.String("host", want.Host))
+	r.log.Info("following", zap.String("host", want.Host))
 	return r.db.StartReplica(ctx)
+}
+
+// catchUp lets this source replicate from a sibling for a while. What it lacks was first executed on this very server, by its
+// server_id: under that number it would skip all of it in silence. So it takes another one meanwhile. See refman/8.4
+// replication-options-replica (replicate-same-server-id).
+func (r *runner) catchUp(ctx context.Context, want mysqlx.Source, v view) error {
+	if len(v.Channels) > 0 {
+		if err := r.db.StopReplica(ctx); err != nil {
+			return err
+		}
+		if err := r.db.ResetReplicaAll(ctx); err != nil {
+			return err
+		}
+		v.Channels = nil
+	}
+	if err := r.db.SetServerID(ctx, catchUpServerID(v.ServerID)); err != nil {
+		return err
+	}
+	return r.follow(ctx, want, v)
+}
+
+// catchUpServerID is a server_id that no pod of any set has: they end below 2³¹.
+func catchUpServerID(own uint32) uint32 { return own | 1<<31 }
+
+// newUUID makes mysqld take a new server_uuid, by a restart: it reads auto.cnf at its start only.
+func (r *runner) newUUID(ctx context.Context, db *mysqlx.DB, v view) error {
+	if err := r.vol.ForgetServerUUID(ctx, v.Generation); err != nil {
+		return err
+	}
+	return db.Shutdown(ctx)
+}
+
+// switchOver puts the new copy in the place of the old one. As long as mysqld works on that one it cannot: it is ended, and who
+// supervises it starts it again, on the new copy.
+func (r *runner) switchOver(ctx context.Context, db *mysqlx.DB, v view) error {
+	err := r.vol.FinishSwitch()
+	if !errors.Is(err, volume.ErrInUse) || v.Mysqld.Reach != mysqldUp {
+		return err
+	}
+	r.log.Warn("ending mysqld: it starts again on the new copy", zap.Int("generation", v.Generation))
+	if err := db.Shutdown(ctx); err != nil {
+		return err
+	}
+	// A start in between is refused, and costs a kubelet's pause.
+	tick := time.NewTicker(switchEvery)
+	defer tick.Stop()
+	for {
+		if err := r.vol.FinishSwitch(); !errors.Is(err, volume.ErrInUse) {
+			return err
+		}
+		r.beat.Beat()
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return fmt.Errorf("wait for mysqld to end: %w", context.Cause(ctx))
+		}
+	}
+}
+
+// dropSpare makes room. What turns out to be the last copy of something is not looked at again.
+func (r *runner) dropSpare(ctx context.Context, name string, v view) error {
+	err := r.drop(ctx, name, false, v)
+	if err != nil {
+		r.kept = append(r.kept, name)
+	}
+	return err
+}
+
+// retire puts what was replaced into quarantine.
+func (r *runner) retire(ctx context.Context, v view) error {
+	names, err := r.vol.Retire(ctx)
+	for _, name := range names {
+		r.log.Warn("the replaced data is kept", zap.String("quarantine", name))
+	}
+	r.rebuild = nil
+	if err == nil && v.Request != nil && v.Request.Kind == volume.RequestRebuild {
+		err = r.vol.CloseRequest(v.Request.ID, "the pod has a new copy; the old data is in quarantine", false)
+	}
+	return err
 }
 
 // pauseStarts makes the next start wait, longer each time.

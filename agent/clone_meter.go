@@ -24,8 +24,8 @@ const (
 // A cloneMeter tells everybody how a clone comes along: the board, the metrics, and a bar on a terminal or a line in the log. It is
 // the clone.Progress of a recipient; safe for concurrent use.
 type cloneMeter struct {
-	board    *Board
-	beat     *Heartbeat
+	show     func(showing)
+	beat     func()
 	log      *zap.Logger
 	metrics  *Metrics
 	donor    string
@@ -42,8 +42,8 @@ type cloneMeter struct {
 }
 
 // newCloneMeter starts to report a copy from donor, or the rest of one; stop ends it.
-func newCloneMeter(ctx context.Context, i *initialiser, donor string, resumed bool) *cloneMeter {
-	m := &cloneMeter{board: i.board, beat: i.beat, log: i.log, metrics: i.metrics, donor: donor, lastByte: time.Now()}
+func newCloneMeter(ctx context.Context, w workshop, donor string, resumed bool) *cloneMeter {
+	m := &cloneMeter{show: w.show, beat: w.beat, log: w.log, metrics: w.metrics, donor: donor, lastByte: time.Now()}
 	m.progress.Start(0)
 	m.progress.SetStage(stream.StageInit.String())
 	if resumed {
@@ -52,7 +52,7 @@ func newCloneMeter(ctx context.Context, i *initialiser, donor string, resumed bo
 	m.metrics.attempt(sideRecipient, resumed)
 	ctx, m.cancel = context.WithCancel(ctx)
 	m.shown.Go(func() { m.progress.Show(ctx, os.Stderr, m.logLine) })
-	m.shown.Go(func() { m.tellBoard(ctx) })
+	m.shown.Go(func() { m.tellAll(ctx) })
 	return m
 }
 
@@ -121,14 +121,14 @@ func (m *cloneMeter) stop() {
 	m.shown.Wait()
 }
 
-// tellBoard reports until ctx ends. A clone that receives nothing beats as well: its own stall watch ends it.
-func (m *cloneMeter) tellBoard(ctx context.Context) {
+// tellAll reports until ctx ends. A clone that receives nothing beats as well: its own stall watch ends it.
+func (m *cloneMeter) tellAll(ctx context.Context) {
 	tick := time.NewTicker(meterEvery)
 	defer tick.Stop()
 	for {
-		m.beat.Beat()
-		now, reasons := m.snapshot(), m.reasons()
-		m.board.Update(func(s *Status) { s.State, s.HasData, s.Reasons, s.Clone = StateCloning, DataBuilding, reasons, &now })
+		m.beat()
+		now := m.snapshot()
+		m.show(showing{State: StateCloning, HasData: DataBuilding, Reasons: m.reasons(), Clone: &now})
 		select {
 		case <-ctx.Done():
 			return

@@ -22,6 +22,7 @@ func TestCloneMeter(t *testing.T) {
 		id := Identity{Base: "mysql", Pod: "mysql-2", Ordinal: 2}
 		board := NewBoard(id, PhaseInit, "1.2.3")
 		i := &initialiser{self: self{id: id, log: zap.New(core)}, board: board, metrics: NewMetrics(board, "1.2.3"), beat: NewHeartbeat(initBeat)}
+		w := i.workshop()
 		const mb = 1_000_000
 		mustSee := func(what string, done, total int64, resumes int, eta time.Duration, reason string) {
 			t.Helper()
@@ -48,7 +49,7 @@ func TestCloneMeter(t *testing.T) {
 			}
 		}
 
-		m := newCloneMeter(t.Context(), i, "mysql-1", false)
+		m := newCloneMeter(t.Context(), w, "mysql-1", false)
 		m.Stage("FILE_COPY", 1000*mb)
 		receive(m, 20)
 		mustSee("in FILE_COPY", 200*mb, 1000*mb, 0, 80*time.Second, "")
@@ -73,7 +74,7 @@ func TestCloneMeter(t *testing.T) {
 		}
 		mustSay(t, scrape(t, i.metrics), `ordinal_clone_attempts_total{side="recipient"} 3`, `ordinal_clone_resumes_total{side="recipient"} 2`)
 
-		m = newCloneMeter(t.Context(), i, "mysql-1", true)
+		m = newCloneMeter(t.Context(), w, "mysql-1", true)
 		m.Resumed("FILE_COPY", 1000*mb, 400*mb)
 		receive(m, 20)
 		mustSee("of a second process", 600*mb, 1000*mb, 1, 40*time.Second, "")

@@ -15,73 +15,133 @@ import (
 	"ordinal/internal/volume"
 )
 
-// A cloner fills a replica's volume from a donor. It goes on with the copy that an earlier process left unfinished.
+// A cloner makes a copy of a donor's data on the pod's volume. It goes on with the copy that an earlier process left unfinished.
 type cloner struct {
-	*initialiser
+	waiter
 	recipient *clone.Recipient
 	asker     *PeerClient
 	book      *donorBook
 	pause     *backoff
-	passed    string // the pod that others were passed over for, as the log has it
+	asked     []PeerAnswer // what a source's siblings said last
+	passed    string       // the pod that others were passed over for, as the log has it
+
+	// choose says what to do next.
+	choose func(ctx context.Context) (donorChoice, error)
+	// planned is told of each step before it is taken; nil: nobody is.
+	planned func(*Plan)
+	// replaces is what the copy takes the place of; nil: nothing, the volume is empty.
+	replaces *volume.Replacement
+	// lineage is the cluster that the data has to be of; "": any.
+	lineage string
 
 	gen   *volume.Generation // the unfinished copy; nil: there is none
 	donor string             // pod that it comes from
 }
 
-// clone fills a replica: see decideDonor for whom it asks. It returns when the copy is in place, or with an error that no waiting
-// would cure.
-func (i *initialiser) clone(ctx context.Context) error {
-	c := &cloner{
-		initialiser: i,
+func newCloner(w workshop) *cloner {
+	return &cloner{
+		waiter: waiter{workshop: w},
 		recipient: &clone.Recipient{
-			TLS:     func(peer string) *tls.Config { return i.keys.ClientTLS(i.id.Pod, peer) },
-			Silence: max(copyPatience(i.cfg.DonorPatience), time.Second),
+			TLS:     func(peer string) *tls.Config { return w.keys.ClientTLS(w.id.Pod, peer) },
+			Silence: max(copyPatience(w.cfg.DonorPatience), time.Second),
 		},
-		asker: &PeerClient{Peers: i.peers, TLS: i.keys},
-		book:  newDonorBook(i.id, i.cfg.DonorPatience),
+		asker: &PeerClient{Peers: w.peers, TLS: w.keys},
+		book:  newDonorBook(w.id, w.cfg.DonorPatience),
 		pause: newBackoff(),
 	}
+}
+
+// fromPrevious chooses as replicas do: see decideDonor.
+func (c *cloner) fromPrevious(context.Context) (donorChoice, error) {
+	return decideDonor(c.book.view(c.donor)), nil
+}
+
+// run works until the copy is in place, which is reported as true, or until choose says that there is nothing to copy. An error is one
+// that no waiting would cure.
+func (c *cloner) run(ctx context.Context) (done bool, err error) {
 	if err := c.pickUp(ctx); err != nil {
-		return err
+		return false, err
 	}
 	defer c.letGo()
 	for {
-		i.beat.Beat()
-		choice := decideDonor(c.book.view(c.donor))
-		switch choice.Step {
+		c.beat()
+		next, err := c.next(ctx)
+		if err != nil {
+			return false, err
+		}
+		if c.planned != nil {
+			c.planned(c.plan(next))
+		}
+		switch next.Step {
 		case donorNone:
-			return c.book.firstCorrupt()
+			return false, c.book.firstCorrupt()
+		case donorNoData:
+			return false, c.drop(ctx, next.Reasons)
 		case donorDrop:
-			if err := c.drop(ctx, choice.Reasons); err != nil {
-				return err
+			if err := c.drop(ctx, next.Reasons); err != nil {
+				return false, err
 			}
 		case donorWait:
-			if err := c.waitForDonors(ctx, choice.Reasons); err != nil {
-				return err
+			if err := c.waitForDonors(ctx, next.Reasons); err != nil {
+				return false, err
 			}
 		case donorAsk:
-			if done, err := c.try(ctx, choice); done || err != nil {
-				return err
+			if done, err := c.try(ctx, next); done || err != nil {
+				return done, err
 			}
 		}
+	}
+}
+
+// A copyStep is what is done next for a copy, and on whose word.
+type copyStep struct {
+	donorChoice
+	Answer PeerAnswer // of the donor, with donorAsk
+	Holds  bool       // the unfinished copy in the volume is from it
+}
+
+// next decides what to do next. It asks, and changes nothing. With donorAsk the donor has said that it is fit.
+func (c *cloner) next(ctx context.Context) (copyStep, error) {
+	for {
+		choice, err := c.choose(ctx)
+		if err != nil || choice.Step != donorAsk {
+			return copyStep{donorChoice: choice}, err
+		}
+		pod := c.peers.PodName(choice.Ordinal)
+		s := copyStep{donorChoice: choice, Answer: c.asker.Ask(ctx, choice.Ordinal), Holds: c.donor == pod}
+		if ctx.Err() != nil {
+			return copyStep{}, context.Cause(ctx)
+		}
+		if err := trust.Explain(s.Answer.Err); errors.Is(err, trust.ErrUntrusted) {
+			return copyStep{}, fmt.Errorf("clone from %s: %w", pod, err)
+		}
+		fate, why, ok := judgeAnswer(s.Answer, c.id.Role(), s.Holds)
+		if ok {
+			return s, nil
+		}
+		c.book.note(choice.Ordinal, fate, why)
 	}
 }
 
 // pickUp finds the copy that an earlier process left. One that cannot go on is removed.
 func (c *cloner) pickUp(ctx context.Context) error {
 	content, err := c.vol.Inspect()
-	if err != nil || content.Kind != volume.UnderWay {
+	if err != nil {
 		return err
 	}
-	if c.gen, err = c.vol.Generation(content.Generation); err == nil {
+	record, ok := content.Building()
+	if !ok {
+		return nil
+	}
+	if c.gen, err = c.vol.Generation(record.Number); err == nil {
 		c.donor, err = clone.Interrupted(c.gen.Root())
 	}
 	switch {
-	case err == nil && c.book.knows(c.donor):
-		c.log.Info("going on with an unfinished copy", zap.String("donor", c.donor), zap.Int("generation", content.Generation))
+	case err == nil && (c.book.knows(c.donor) || c.id.Role() == RoleSource): // a source asks its siblings first
+		c.log.Info("going on with an unfinished copy", zap.String("donor", c.donor), zap.Int("generation", record.Number))
 		return nil
 	case err == nil:
-		err = fmt.Errorf("it comes from %q, which is no pod before this one", c.donor)
+		err = fmt.Errorf("it comes from %q, which is no pod to copy from", c.donor)
 	case errors.Is(err, fs.ErrNotExist):
 		err = errors.New("nothing of it was safe when it was interrupted")
 	}
@@ -100,11 +160,15 @@ func (c *cloner) letGo() {
 func (c *cloner) drop(ctx context.Context, why []Reason) error {
 	c.letGo()
 	content, err := c.vol.Inspect()
-	if err != nil || content.Kind != volume.UnderWay {
+	if err != nil {
 		return err
 	}
-	c.log.Info("removing an unfinished copy; starting over", zap.Int("generation", content.Generation), zap.Stringers("reasons", why))
-	if err := c.vol.Discard(ctx, content.Generation); err != nil {
+	record, ok := content.Building()
+	if !ok {
+		return nil
+	}
+	c.log.Info("removing an unfinished copy", zap.Int("generation", record.Number), zap.Stringers("reasons", why))
+	if err := c.vol.Discard(ctx, record.Number); err != nil {
 		return fmt.Errorf("remove the unfinished copy: %w", err)
 	}
 	return nil
@@ -124,34 +188,21 @@ func (c *cloner) waitForDonors(ctx context.Context, reasons []Reason) error {
 	return nil
 }
 
-// try asks one donor, once. An error is one that ends agent init; everything else is taken down in the book.
-func (c *cloner) try(ctx context.Context, choice donorChoice) (done bool, err error) {
-	donor, pod := choice.Ordinal, c.peers.PodName(choice.Ordinal)
-	holds := c.gen != nil && c.donor == pod
-	answer := c.asker.Ask(ctx, donor)
-	if ctx.Err() != nil {
-		return false, context.Cause(ctx)
-	}
-	if err := trust.Explain(answer.Err); errors.Is(err, trust.ErrUntrusted) {
-		return false, fmt.Errorf("clone from %s: %w", pod, err)
-	}
-	fate, why, ok := judgeAnswer(answer, holds)
-	if !ok {
-		c.book.note(donor, fate, why)
-		return false, nil
-	}
-	if len(choice.Reasons) > 0 && c.passed != pod {
+// try asks one donor for a copy, once. An error is one that ends the work; everything else is taken down in the book.
+func (c *cloner) try(ctx context.Context, next copyStep) (done bool, err error) {
+	pod := c.peers.PodName(next.Ordinal)
+	if len(next.Reasons) > 0 && c.passed != pod {
 		c.passed = pod // not in every round
-		c.log.Warn("passing over pods that stay unfit", zap.String("donor", pod), zap.Stringers("reasons", choice.Reasons))
+		c.log.Warn("passing over pods that stay unfit", zap.String("donor", pod), zap.Stringers("reasons", next.Reasons))
 	}
-	err = c.from(ctx, donor, holds)
+	err = c.from(ctx, next.Ordinal, next.Holds)
 	if err == nil {
-		return true, c.configure(true)
+		return true, nil
 	}
 	if ctx.Err() != nil {
 		return false, context.Cause(ctx) // what has been copied stays: the next start goes on with it
 	}
-	return false, c.judge(ctx, donor, err)
+	return false, c.judge(ctx, next.Ordinal, err)
 }
 
 // judge draws the conclusions from a copy that failed, or was not begun.
@@ -235,6 +286,10 @@ func (c *cloner) from(ctx context.Context, donor int, holds bool) error {
 	if err != nil {
 		return err
 	}
+	if c.lineage != "" && offer.Hello.ClusterID != c.lineage {
+		offer.Abandon(ctx)
+		return &clone.RefusedError{Donor: pod, Code: string(CodeSourceIsStranger), Message: fmt.Sprintf("its data is of cluster %s, not %s", offer.Hello.ClusterID, c.lineage)}
+	}
 	for _, warning := range offer.Hello.Warnings {
 		c.log.Warn("the copy lacks something", zap.String("donor", pod), zap.String("what", warning))
 	}
@@ -252,8 +307,11 @@ func (c *cloner) begin(ctx context.Context, pod string, offer *clone.Offer) erro
 			return err
 		}
 	}
+	if err := c.clearPrepared(ctx); err != nil {
+		return err
+	}
 	gen, err := c.vol.NewGeneration(volume.Record{
-		Origin: volume.OriginClone, Donor: pod,
+		Origin: volume.OriginClone, Donor: pod, Replaces: c.replaces,
 		Facts: volume.Facts{ClusterID: offer.Hello.ClusterID, ServerVersion: offer.Hello.ServerVersion},
 	})
 	if err != nil {
@@ -261,6 +319,15 @@ func (c *cloner) begin(ctx context.Context, pod string, offer *clone.Offer) erro
 	}
 	c.gen, c.donor = gen, pod
 	return nil
+}
+
+// clearPrepared removes the directory that was prepared for a first initialisation which has not begun: there is data after all.
+func (c *cloner) clearPrepared(ctx context.Context) error {
+	content, err := c.vol.Inspect()
+	if err != nil || content.Kind != volume.Prepared {
+		return err
+	}
+	return c.vol.Discard(ctx, content.Generation)
 }
 
 // receive takes the copy to its end and switches to it.
@@ -271,7 +338,7 @@ func (c *cloner) receive(ctx context.Context, donor int, offer *clone.Offer, res
 	}
 	c.book.gives(donor)
 	c.log.Info(what, zap.String("donor", pod), zap.String("server_version", offer.Hello.ServerVersion), zap.Int("generation", c.gen.Number()))
-	meter := newCloneMeter(ctx, c.initialiser, pod, resumed)
+	meter := newCloneMeter(ctx, c.workshop, pod, resumed)
 	sum, err := offer.Receive(ctx, c.gen.Root(), meter)
 	meter.stop()
 	var disk *fs.PathError
@@ -281,7 +348,7 @@ func (c *cloner) receive(ctx context.Context, donor int, offer *clone.Offer, res
 	if err != nil {
 		return err
 	}
-	c.board.Update(func(s *Status) { s.State, s.Reasons = StateFinishing, nil })
+	c.show(showing{State: StateFinishing, HasData: DataBuilding})
 	if err := c.complete(ctx); err != nil {
 		return &localError{err}
 	}

@@ -22,11 +22,14 @@ const (
 	MinMaxRate         = 1_000_000 // bytes per second
 	MaxLatencyLimit    = time.Minute
 	MaxDonorPatience   = 24 * time.Hour
+	MaxGatePatience    = 24 * time.Hour
 	MinMaxLag          = time.Second
 	MaxMaxLag          = 24 * time.Hour
 	MaxDiscoveryWindow = 10 * time.Minute
 	MaxServerIDBase    = 2_000_000_000 // server_id is 32 bits wide; this leaves room for every ordinal
 )
+
+const defaultGatePatience = 10 * time.Second
 
 // Config is everything the commands can be told, after flags, environment and defaults have been merged. A zero Config is
 // not valid; DefaultConfig returns one that lacks only names and secrets. Config is a value: nobody changes it after Validate.
@@ -66,6 +69,9 @@ type Config struct {
 	DonorPatience    time.Duration // --donor-patience: how long the previous pod may stay unfit before others are asked
 	MaxLag           time.Duration // --max-lag: a replica further behind is not ready
 	DiscoveryWindow  time.Duration // --discovery-window: how long siblings may take to appear in DNS
+	Heal             HealPolicy    // --heal: whether a replica whose data cannot go on is cloned anew
+	Durability       Durability    // --durability: when the source acknowledges a commit
+	GatePatience     time.Duration // --gate-patience: how long a source waits for siblings that do not say what they have; 0: see [Config.Gate]
 
 	AgentVersion string // of this program, for status and logs; not an option
 }
@@ -109,7 +115,18 @@ func DefaultConfig() Config {
 		StatusPort:      8080,
 		MaxLag:          30 * time.Second,
 		DiscoveryWindow: 10 * time.Second,
+		Heal:            HealAuto,
+		Durability:      DurabilityAsync,
 	}
+}
+
+// Gate returns how long a source whose gate is closed waits for siblings that do not say what they have; 0: for ever. What is acknowledged
+// by a replica only, and not on the source any more, must not be overtaken: so semi-synchronous replication waits.
+func (c Config) Gate() time.Duration {
+	if c.GatePatience == 0 && c.Durability != DurabilitySemisync {
+		return defaultGatePatience
+	}
+	return c.GatePatience
 }
 
 // Workers returns the number of extra connections of a clone: CloneWorkers, or what suits this machine.
@@ -163,6 +180,9 @@ func (c Config) Validate() error {
 		rate("max-rate", c.MaxRate),
 		durationRange("donor-latency-limit", c.LatencyLimit, 0, MaxLatencyLimit),
 		durationRange("donor-patience", c.DonorPatience, 0, MaxDonorPatience),
+		oneOf("heal", c.Heal, HealAuto, HealReport),
+		oneOf("durability", c.Durability, DurabilityAsync, DurabilitySemisync),
+		durationRange("gate-patience", c.GatePatience, 0, MaxGatePatience),
 		durationRange("max-lag", c.MaxLag, MinMaxLag, MaxMaxLag),
 		durationRange("discovery-window", c.DiscoveryWindow, 0, MaxDiscoveryWindow),
 		listenAddress("data-listen", c.DataListen),

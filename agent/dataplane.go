@@ -50,7 +50,7 @@ func (d *DataPlane) Run(ctx context.Context) error {
 		IdleTimeout:       time.Minute,
 		MaxHeaderBytes:    dataMaxHeader,
 		ErrorLog:          log.New(io.Discard, "", 0), // failed handshakes are anybody's to cause
-		TLSConfig:         largeRecords(d.TLS),
+		TLSConfig:         d.TLS,
 		BaseContext:       func(net.Listener) context.Context { return ctx },
 		ConnContext:       coalesce.ConnContext, // so that a copy's records leave in large writes
 	}
@@ -71,13 +71,6 @@ func (d *DataPlane) Run(ctx context.Context) error {
 		return nil
 	}
 	return err
-}
-
-// largeRecords returns config with records of full size from the first one on: small ones serve a page that is to be shown early.
-func largeRecords(config *tls.Config) *tls.Config {
-	config = config.Clone()
-	config.DynamicRecordSizingDisabled = true
-	return config
 }
 
 // silenceListener makes the kernel give up on peers that vanish without a word.

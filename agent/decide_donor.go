@@ -34,10 +34,11 @@ const noDonor = -1
 type donorStep int
 
 const (
-	donorAsk  donorStep = iota // ask Ordinal; its copy goes on, or replaces an unfinished one from elsewhere
-	donorWait                  // nobody can give a copy now; then begin the next round
-	donorDrop                  // the unfinished copy cannot go on: remove it, then choose again
-	donorNone                  // all are corrupt
+	donorAsk    donorStep = iota // ask Ordinal; its copy goes on, or replaces an unfinished one from elsewhere
+	donorWait                    // nobody can give a copy now; then begin the next round
+	donorDrop                    // the unfinished copy cannot go on: remove it, then choose again
+	donorNone                    // all are corrupt
+	donorNoData                  // nobody has data: there is nothing to copy
 )
 
 // A donorChoice is the decision. Reasons say what is waited for, why a copy is dropped, or who was passed over.

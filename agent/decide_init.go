@@ -7,20 +7,23 @@ import (
 	"ordinal/internal/volume"
 )
 
-// An initStep is what agent init does next. Each but the last three changes what the volume holds, and is followed by a new
+// An initStep is what agent init does next. Each that needs nobody else changes what the volume holds, and is followed by a new
 // look at it.
 type initStep int
 
 const (
-	stepServe     initStep = iota // the data is complete: write mysqld's configuration and end
-	stepResume                    // finish an adoption, a quarantine or a switch that was interrupted
-	stepDiscard                   // remove an unfinished copy of our own making, then start over
-	stepStartOver                 // put an interrupted first initialisation aside, then start over
-	stepAdopt                     // move the data directory in the root into a generation
-	stepEmpty                     // leave the volume to the image's own first initialisation
-	stepAsk                       // empty source: ask the siblings, then decide with decideEmptySource
-	stepClone                     // replica that is empty or holds an unfinished copy: clone, or go on with it
-	stepWait                      // nothing to do but to look again
+	stepServe        initStep = iota // the data is complete: write mysqld's configuration and end
+	stepResume                       // finish an adoption, a quarantine or a switch that was interrupted
+	stepDiscard                      // remove a directory prepared for a first initialisation that nobody wants
+	stepStartOver                    // put an interrupted first initialisation aside, then start over
+	stepAdopt                        // move the data directory in the root into a generation
+	stepEmpty                        // leave the volume to the image's own first initialisation
+	stepAsk                          // source that is empty or holds an unfinished copy: ask the siblings, then decide with decideEmptySource
+	stepClone                        // replica that is empty or holds an unfinished copy: clone, or go on with it
+	stepWait                         // nothing to do but to look again
+	stepReverseClone                 // source: clone from the sibling that has most
+	stepUndo                         // bring data back from quarantine
+	stepPutAside                     // source: its data makes way for its siblings', as somebody asked
 )
 
 // RefusedError is a guard's no. Nothing was changed; a human has to decide.
@@ -37,18 +40,31 @@ func (e *RefusedError) Hint() string { return e.Remedy }
 // ExitCode returns ExitRefused.
 func (e *RefusedError) ExitCode() int { return ExitRefused }
 
-// decideVolume chooses the next step from what the volume holds. It is the table of docs/init-decisions.md, row by row.
-func decideVolume(role Role, c *volume.Content, adopt bool) (initStep, error) {
+// decideVolume chooses the next step from what the volume holds and what somebody asked for. begun says that the old data of a switch cannot
+// be started any more. It is the table of
+// docs/init-decisions.md, row by row.
+func decideVolume(role Role, c *volume.Content, adopt bool, request *volume.Request, begun bool) (initStep, error) {
 	switch c.Kind {
 	case volume.Complete:
-		return stepServe, nil
-	case volume.Switching, volume.ChangeUnderWay:
+		switch {
+		case request != nil && request.Kind == volume.RequestUndo:
+			return stepUndo, nil
+		case request != nil && request.Kind == volume.RequestRebuild && role == RoleSource:
+			return stepPutAside, nil
+		}
+		return stepServe, nil // a replica is rebuilt beside the data that it serves, by agent run
+	case volume.Switching:
+		if c.Record != nil && c.Record.Replaces != nil && !begun {
+			return stepServe, nil // agent run compares the old data with the copy first; until then it is served
+		}
 		return stepResume, nil
-	case volume.UnderWay:
+	case volume.ChangeUnderWay:
+		return stepResume, nil
+	case volume.UnderWay, volume.Empty:
 		if role == RoleReplica {
 			return stepClone, nil
 		}
-		return stepDiscard, nil
+		return stepAsk, nil
 	case volume.NeverCompleted:
 		if n := startsOver(c); n >= maxStartsOver {
 			return 0, &RefusedError{
@@ -62,11 +78,6 @@ func decideVolume(role Role, c *volume.Content, adopt bool) (initStep, error) {
 	case volume.Prepared:
 		if role == RoleReplica {
 			return stepDiscard, nil
-		}
-		return stepAsk, nil
-	case volume.Empty:
-		if role == RoleReplica {
-			return stepClone, nil
 		}
 		return stepAsk, nil
 	}
@@ -98,48 +109,6 @@ func decideForeign(c *volume.Content, adopt bool) (initStep, error) {
 		}
 	}
 	return stepAdopt, nil
-}
-
-// emptySource is what an empty source decides upon.
-type emptySource struct {
-	Siblings     []PeerAnswer
-	Listed       bool // Siblings is the whole set, by --replicas; else it is what DNS names at the moment
-	WindowOver   bool // names have had time to appear in DNS
-	AllowEmpty   bool // --allow-empty-source
-	DiscoveryErr error
-}
-
-// decideEmptySource says whether an empty source may start empty. It fails closed: one sibling with data forbids it, one that
-// may have data and does not answer delays it. The reasons say for what it waits, or what --allow-empty-source overrode.
-func decideEmptySource(s emptySource) (initStep, []Reason, error) {
-	var waits []Reason
-	if s.DiscoveryErr != nil {
-		waits = append(waits, NewReason(CodeDNSFailed, "%v", s.DiscoveryErr))
-	}
-	if !s.Listed && !s.WindowOver {
-		waits = append(waits, NewReason(CodePeerAbsent, "DNS may not name every pod of the set yet"))
-	}
-	for _, p := range s.Siblings {
-		switch {
-		case p.Kind == PeerAnswered && p.Status.HasData == DataYes:
-			return 0, nil, &RefusedError{
-				Reason: NewReason(CodeSiblingsHaveData, "this source's volume is empty, but %s has data (gtid_executed %s): starting empty would lose it",
-					p.Pod, orNotKnown(p.Status.GTIDExecuted)),
-				Remedy: "bring the source's volume back, or move the data of " + p.Pod + " into it; every volume is left as it is",
-			}
-		case p.Kind == PeerAnswered && p.Status.HasData == DataNo:
-		case p.Kind == PeerAnswered:
-			waits = append(waits, NewReason(CodeSiblingSilent, "%s cannot tell yet whether it has data (%s)", p.Pod, p.Status.HasData))
-		case p.Kind != PeerAbsent:
-			waits = append(waits, p.Reason())
-		case !s.WindowOver:
-			waits = append(waits, p.Reason())
-		}
-	}
-	if len(waits) > 0 && !s.AllowEmpty {
-		return stepWait, waits, nil
-	}
-	return stepEmpty, waits, nil
 }
 
 func orNotKnown(gtids string) string {

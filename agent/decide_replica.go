@@ -1,8 +1,10 @@
 package agent
 
 import (
+	"fmt"
 	"time"
 
+	"ordinal/internal/volume"
 	"ordinal/mysqlx"
 )
 
@@ -14,15 +16,45 @@ func decideReplica(v view) verdict {
 		d.Do = actClose
 		return d.because(CodeReadOnlyReasserted, "super_read_only was off on a replica")
 	case v.Mysqld.AsRoot || v.ClusterID == "":
-		return d.because(CodeClusterIDMissing, "this data holds no account of the cluster: it was not cloned from its source")
+		return decideNotCloned(d, v)
+	case v.SameUUID != "":
+		d.Do = actNewUUID
+		return d.because(CodeDuplicateUUID, "%s has the same server_uuid (%s): this pod's data directory was copied with its auto.cnf; mysqld gets a new one",
+			v.SameUUID, v.Mysqld.Facts.ServerUUID)
 	case !v.ServerKnown:
+		if !v.Abroad.IsEmpty() {
+			return d.because(CodeSourceNotOpen, "%d received transactions wait to be executed that %s lacks", v.Abroad.Count(), v.Source.Pod)
+		}
 		d.Do = actResetChannels
 		return d.because(CodeStarting, "a new copy: forgetting the donor's replication channel")
+	case v.Mysqld.Facts.ServerID != v.ServerID:
+		d.Do = actServerID
+		return d.because(CodeStarting, "server_id is %d and has to be %d", v.Mysqld.Facts.ServerID, v.ServerID)
 	}
 	if fenced, d := decideLineage(v); fenced {
+		if d.Do == actNone && d.State == StateSourceIsStranger && unapplied(v) && v.MayStart {
+			d.Do = actApply // what waits was received from our own source
+		}
 		return d
 	}
+	if v.Request != nil && v.Request.Kind == volume.RequestRebuild {
+		return decideChannel(v).heal(v, rebuildCause{Code: CodeRequested, Message: "somebody asked for a new copy", OnlyHere: v.Surplus})
+	}
 	return decideChannel(v)
+}
+
+// decideNotCloned is about a replica with data that holds no account of the cluster: the image initialised it, or it was adopted.
+func decideNotCloned(d verdict, v view) verdict {
+	src := v.Source
+	if src.Kind != PeerAnswered || src.Status.State != StateSource || src.Status.ClusterID == "" {
+		return d.because(CodeClusterIDMissing, "this data holds no account of the cluster: it was not cloned from its source, which cannot be compared with now")
+	}
+	return d.heal(v, rebuildCause{
+		Code: CodeNotCloned,
+		Message: fmt.Sprintf("this data was not cloned from %s: it holds no account of the cluster, and %d transactions of its own",
+			src.Pod, v.Surplus.Count()),
+		OnlyHere: v.Surplus, Lineage: src.Status.ClusterID,
+	})
 }
 
 // decideLineage is the fence: nothing of a source is executed whose history does not contain ours.
@@ -33,7 +65,7 @@ func decideLineage(v view) (fenced bool, d verdict) {
 	}
 	if src.Status.ClusterID != v.ClusterID {
 		d = verdict{State: StateSourceIsStranger}
-		if running(v.Channels) {
+		if receiving(v.Channels) {
 			d.Do = actStop
 		}
 		return true, d.because(CodeSourceIsStranger, "%s belongs to cluster %s, this data to %s: none of its transactions are executed",
@@ -41,8 +73,11 @@ func decideLineage(v view) (fenced bool, d verdict) {
 	}
 	if !v.Lasting.IsEmpty() {
 		d = verdict{State: StateDiverged, Serving: running(v.Channels)}
-		return true, d.because(CodeErrantTransactions, "this replica has %d transactions that %s lacks: %s",
-			v.Lasting.Count(), src.Pod, orNotKnown(v.Lasting.String()))
+		return true, d.heal(v, rebuildCause{
+			Code:     CodeErrantTransactions,
+			Message:  fmt.Sprintf("this replica has %d transactions that %s lacks: %s", v.Lasting.Count(), src.Pod, orNotKnown(v.Lasting.String())),
+			OnlyHere: v.Lasting,
+		})
 	}
 	return false, d
 }
@@ -51,10 +86,19 @@ func decideLineage(v view) (fenced bool, d verdict) {
 func decideChannel(v view) verdict {
 	d := verdict{State: StateNotReplicating, Serving: true}
 	src := v.Source
-	if len(v.Channels) == 1 && fits(v.Channels[0], v.Want) && running(v.Channels) {
-		return judgeChannel(v)
-	}
 	switch {
+	case len(v.Channels) == 1 && fits(v.Channels[0], v.Want) && running(v.Channels):
+		return judgeChannel(v)
+	case elsewhere(v.Channels, v.Want) && receiving(v.Channels):
+		d.Do, d.Serving = actStop, false
+		return d.because(CodeChannelElsewhere, "the replication channel points at %s:%d as %s, not at %s:%d as %s: it is stopped",
+			v.Channels[0].SourceHost, v.Channels[0].SourcePort, v.Channels[0].SourceUser, v.Want.Host, v.Want.Port, v.Want.User)
+	case v.Held != "":
+		return d.because(CodeReplicationHeld, "replication is not started: %s", v.Held)
+	case unapplied(v) && v.MayStart && (src.Kind != PeerAnswered || src.Status.GTIDExecuted == "" || !v.Surplus.IsEmpty()):
+		// It may be the last copy: nobody can copy it from here before it is executed.
+		d.Do = actApply
+		return d.because(CodeApplierStopped, "%d received transactions wait to be executed, and the source cannot be followed now", v.Waiting.Count())
 	case src.Kind != PeerAnswered:
 		return d.because(CodeSourceUnreachable, "%s", src.Why)
 	case src.Status.ClusterID == "" || src.Status.GTIDExecuted == "":
@@ -64,15 +108,23 @@ func decideChannel(v view) verdict {
 	}
 	if purged, err := mysqlx.ParseGTIDSet(src.Status.GTIDPurged); err != nil {
 		return d.because(CodeSourceNotOpen, "%s names its purged transactions in a way that cannot be read: %v", src.Pod, err)
-	} else if lost := purged.Subtract(v.Mysqld.Facts.GTIDExecuted); !lost.IsEmpty() {
-		return d.because(CodeBinlogsPurged, "%s has purged %d transactions that this replica lacks: %s; it has to be cloned anew",
-			src.Pod, lost.Count(), orNotKnown(lost.String()))
+	} else if lost := purged.Subtract(v.Mysqld.Facts.GTIDExecuted.Union(v.Waiting)); !lost.IsEmpty() {
+		return d.heal(v, rebuildCause{
+			Code:    CodeBinlogsPurged,
+			Message: fmt.Sprintf("%s has purged %d transactions that this replica lacks: %s", src.Pod, lost.Count(), orNotKnown(lost.String())),
+		})
+	}
+	if v.Purged != "" && !v.MayStart { // its next start would say the same, unless somebody brings binlogs back
+		return d.heal(v, rebuildCause{Code: CodeBinlogsPurged, Message: v.Purged})
+	}
+	if v.Drifted != "" {
+		return d.heal(v, rebuildCause{Code: CodeDataDrifted, Message: v.Drifted})
 	}
 	if !v.MayStart {
 		return describeFailure(d, v.Channels)
 	}
-	if len(v.Channels) != 1 || !fits(v.Channels[0], v.Want) {
-		d.Do = actFollow
+	if len(v.Channels) != 1 || !fits(v.Channels[0], v.Want) || v.RelayDamaged {
+		d.Do, d.Follow = actFollow, v.Want
 		return d.because(CodeReceiverStopped, "pointing the channel at %s", src.Pod)
 	}
 	d.Do = actStart
@@ -84,6 +136,12 @@ func judgeChannel(v view) verdict {
 	c := v.Channels[0]
 	d := verdict{State: StateReplicating, Serving: true}
 	switch {
+	case c.DiskFull:
+		d.State = StateNotReplicating
+		return d.because(CodeDiskFull, "the receiver waits for room on the disk")
+	case v.Rotation.Channel:
+		d.Do = actChannelPassword
+		return d.because(CodeStarting, "the cluster secret has changed: the receiver logs in with the new password from now on")
 	case c.ReceiverState != "ON":
 		d.State = StateNotReplicating
 		if c.ReceiverError.Number != 0 {
@@ -124,6 +182,36 @@ func running(channels []mysqlx.ReplicaStatus) bool {
 		}
 	}
 	return len(channels) > 0
+}
+
+// unapplied reports whether transactions wait that nobody executes, though nothing is known to be wrong with them.
+func unapplied(v view) bool {
+	for _, c := range v.Channels {
+		if !v.Waiting.IsEmpty() && c.ApplierState == "OFF" && c.ApplierError.Number == 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// receiving reports whether anything new can arrive.
+func receiving(channels []mysqlx.ReplicaStatus) bool {
+	for _, c := range channels {
+		if c.ReceiverState != "OFF" {
+			return true
+		}
+	}
+	return false
+}
+
+// elsewhere reports whether a channel leads to another server than it should, or there are several.
+func elsewhere(channels []mysqlx.ReplicaStatus, want mysqlx.Source) bool {
+	for _, c := range channels {
+		if c.Channel != "" || c.SourceHost != want.Host || c.SourcePort != want.Port || c.SourceUser != want.User {
+			return true
+		}
+	}
+	return false
 }
 
 // fits reports whether a channel is configured as it should be. Nothing is changed as long as it does: configuring a channel

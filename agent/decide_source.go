@@ -1,60 +1,186 @@
 package agent
 
-import "ordinal/mysqlx"
+import (
+	"fmt"
 
-// decideSource brings a source to take writes: first nothing of an old role, then the gate, then accounts and users.
+	"ordinal/mysqlx"
+)
+
+// decideSource brings a source to take writes: first the gate, then accounts and users.
 func decideSource(v view) verdict {
 	d := verdict{State: StateGateClosed}
 	facts := v.Mysqld.Facts
 	switch {
+	case v.SameUUID != "" && (facts.SuperReadOnly || facts.ReadOnly):
+		d.Do = actNewUUID
+		return d.because(CodeDuplicateUUID, "this volume is a copy of %s's: mysqld gets a server_uuid of its own", v.SameUUID)
+	case facts.SuperReadOnly || facts.ReadOnly:
+		return decideGate(v)
 	case len(v.Channels) > 0:
 		d.Do = actResetChannels
 		return d.because(CodeStarting, "this source has a replication channel from an earlier life")
-	case facts.SuperReadOnly || facts.ReadOnly:
-		open, reasons := decideGate(v)
-		d.Reasons = reasons
-		if open {
-			d.Do = actOpen
-		}
-		return d
+	case facts.ServerID != v.ServerID:
+		d.Do = actServerID
+		return d.because(CodeStarting, "server_id is %d and has to be %d", facts.ServerID, v.ServerID)
 	case v.ClusterID == "":
 		d.Do = actAccounts
 		return d.because(CodeClusterIDMissing, "the accounts have to be created")
-	case facts.OfflineMode:
+	}
+	if v.Semisync.differs() {
+		d.Do = actSemisync
+		return d.because(CodeStarting, "%s", v.Semisync.want())
+	}
+	switch {
+	case v.Rotation.Rotate:
+		d.Do, d.State = actRotate, StateSource
+		return d.because(CodeStarting, "the cluster secret has changed: the accounts get new passwords, and keep the former ones for a time")
+	case v.Rotation.Discard:
+		d.Do, d.State = actDiscard, StateSource
+		return d.because(CodeStarting, "nobody uses the accounts' former passwords any more")
+	}
+	if facts.OfflineMode {
 		d.Do = actLetIn
 		return d.because(CodeStarting, "users are not let in yet")
 	}
-	return verdict{State: StateSource, Serving: true}
+	return openSource(v)
 }
 
-// decideGate says whether the source may take writes: no sibling that can be asked holds a transaction that it lacks. One that
-// cannot be asked is waited for a while, not for ever: a source must be able to come back alone.
-func decideGate(v view) (open bool, reasons []Reason) {
-	open = true
+// openSource reports on a source that takes writes.
+func openSource(v view) verdict {
+	d := verdict{State: StateSource, Serving: true}
+	for _, p := range v.Siblings {
+		if p.Kind == PeerAnswered && p.Status.State == StateSourceIsStranger {
+			d = d.because(CodeSiblingsAreStrangers, "%s holds data of cluster %s and does not follow this source, whose data is of %s", p.Pod, p.Status.ClusterID, v.ClusterID)
+		}
+	}
+	return v.Semisync.judge(d)
+}
+
+// A gate is what a source's siblings say about whether it may take writes.
+type gate struct {
+	Behind     *PeerAnswer    // a sibling that has everything that anybody has, and more than this source; nil: there is none
+	Lacks      mysqlx.GTIDSet // what this source lacks of it
+	Diverged   string         // what each has, where none has everything
+	Waits      []Reason       // siblings that have not said yet what they have
+	Unverified []string       // siblings that have had time enough and have not said it
+}
+
+// judgeGate compares this source with its siblings. What a replica has executed by itself does not count: it was never the source's,
+// and the replica deals with it.
+func judgeGate(v view) gate {
+	var g gate
+	own := holding{Pod: "this source", Executed: v.Mysqld.Facts.GTIDExecuted}
+	all := []holding{own}
+	from := map[string]PeerAnswer{}
 	for _, p := range v.Siblings {
 		switch {
 		case p.Kind == PeerAbsent:
+			// It is started after this source, perhaps, or never: not waited for. Its volume may hold anything.
+			g.Unverified = append(g.Unverified, p.Pod)
+			continue
 		case p.Kind == PeerAnswered && p.Status.HasData == DataNo:
+			continue
+		case p.Kind == PeerAnswered && p.Status.HasData == DataBuilding && p.Status.Phase == PhaseInit:
+			continue // a copy of another pod's data
+		case p.Kind == PeerAnswered && p.Status.ClusterID != "" && v.ClusterID != "" && p.Status.ClusterID != v.ClusterID:
+			continue // another lineage: it cannot follow us, nor we it. It says so itself.
 		case p.Kind != PeerAnswered || p.Status.HasData != DataYes || p.Status.GTIDExecuted == "":
-			if !v.GateWaited {
-				open = false
-				reasons = append(reasons, NewReason(CodeSiblingSilent, "waiting a while for %s to tell what it has", p.Pod))
-			}
-		case v.ClusterID != "" && p.Status.ClusterID != v.ClusterID:
-			// Another lineage: it cannot follow us, nor we it. It says so itself.
-		default:
-			has, err := mysqlx.ParseGTIDSet(p.Status.GTIDExecuted)
-			if err != nil {
-				open = false
-				reasons = append(reasons, NewReason(CodeSiblingSilent, "%s names its transactions in a way that cannot be read: %v", p.Pod, err))
-				continue
-			}
-			if lacks := has.Subtract(v.Mysqld.Facts.GTIDExecuted); !lacks.IsEmpty() {
-				open = false
-				reasons = append(reasons, NewReason(CodeSiblingAhead,
-					"%s has %d transactions that this source lacks: %s; it takes no writes, and no data is changed", p.Pod, lacks.Count(), orNotKnown(lacks.String())))
-			}
+			g.wait(v, p.Pod, NewReason(CodeSiblingSilent, "waiting a while for %s to tell what it has", p.Pod))
+			continue
 		}
+		h, err := holdingOf(p)
+		local, localErr := mysqlx.ParseGTIDSet(p.Status.GTIDLocal)
+		if err != nil || localErr != nil {
+			g.Waits = append(g.Waits, NewReason(CodeSiblingSilent, "%s names its transactions in a way that cannot be read", p.Pod))
+			continue
+		}
+		h.Executed = h.Executed.Subtract(local)
+		all, from[h.Pod] = append(all, h), p
 	}
-	return open, reasons
+	best := mostAdvanced(all)
+	switch {
+	case len(best) == 0:
+		g.Diverged = surpluses(all)
+	case best[0].Pod != own.Pod:
+		p := from[best[0].Pod]
+		g.Behind, g.Lacks = &p, best[0].all().Subtract(own.Executed)
+	}
+	return g
+}
+
+// wait notes a sibling that does not say what it has. It is waited for a while, not for ever: a source must be able to come back alone,
+// unless it has promised that nothing acknowledged is ever lost.
+func (g *gate) wait(v view, pod string, why Reason) {
+	if v.GateWaited {
+		g.Unverified = append(g.Unverified, pod)
+		return
+	}
+	g.Waits = append(g.Waits, why)
+}
+
+// decideGate says what a source that takes no writes does next: it catches up with a sibling that has more, and opens when nobody that can be
+// asked has more.
+func decideGate(v view) verdict {
+	d := verdict{State: StateGateClosed}
+	g := judgeGate(v)
+	d.Reasons = g.Waits
+	switch {
+	case g.Diverged != "":
+		d.State = StateDiverged
+		if running(v.Channels) {
+			d.Do = actStop
+		}
+		return d.because(CodeSiblingsDiverged, "this source and its siblings have different transactions and none has all of them: %s; it takes no writes, and no data is changed", g.Diverged)
+	case g.Behind != nil:
+		return catchUp(d, v, g)
+	case len(g.Waits) > 0:
+		return d
+	case len(v.Channels) > 0 || !v.ServerKnown:
+		d.Do = actResetChannels
+		return d.because(CodeStarting, "this source has everything that its siblings have: forgetting replication channels")
+	case v.Mysqld.Facts.ServerID != v.ServerID:
+		d.Do = actServerID
+		return d.because(CodeStarting, "server_id is %d and has to be %d", v.Mysqld.Facts.ServerID, v.ServerID)
+	case len(g.Unverified) > 0 && !ofServer(v.Mysqld.Facts.GTIDExecuted, v.Mysqld.Facts.ServerUUID).IsEmpty():
+		// Should this volume have been rolled back, a silent sibling has transactions with the numbers that come next: two different ones
+		// under one name could never be told apart again.
+		d.Do = actNewUUID
+		return d.because(CodeSiblingSilent, "%s did not say what it has: new transactions get a server_uuid of their own", g.Unverified[0])
+	case v.ClusterID != "" && v.Semisync.differs():
+		d.Do = actSemisync
+		return d.because(CodeStarting, "%s", v.Semisync.want())
+	}
+	d.Do = actOpen
+	return d
+}
+
+// catchUp lets a source that is behind replicate from the sibling that has everything.
+func catchUp(d verdict, v view, g gate) verdict {
+	pod := g.Behind.Pod
+	d = d.because(CodeSiblingAhead, "%s has %d transactions that this source lacks: %s; it catches up before it takes writes",
+		pod, g.Lacks.Count(), orNotKnown(g.Lacks.String()))
+	if v.ClusterID == "" {
+		return d.because(CodeClusterIDMissing, "this source's data has no account of the cluster: it cannot log in to %s", pod)
+	}
+	want := v.Want
+	want.Host = g.Behind.Host
+	switch {
+	case len(v.Channels) == 1 && fits(v.Channels[0], want) && running(v.Channels):
+		return describeFailure(d, v.Channels)
+	case g.purged(v):
+		return d.heal(v, rebuildCause{
+			Code:    CodeBinlogsPurged,
+			Message: fmt.Sprintf("%s has purged binlogs that this source lacks", pod),
+		})
+	case !v.MayStart:
+		return describeFailure(d, v.Channels)
+	}
+	d.Do, d.Follow = actCatchUp, want
+	return d
+}
+
+// purged reports whether the sibling no longer has the binlogs of what this source lacks.
+func (g gate) purged(v view) bool {
+	purged, err := mysqlx.ParseGTIDSet(g.Behind.Status.GTIDPurged)
+	return err == nil && !purged.Subtract(v.Mysqld.Facts.GTIDExecuted).IsEmpty()
 }

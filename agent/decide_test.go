@@ -10,7 +10,8 @@ import (
 )
 
 const (
-	ours     = "00000000-0000-0000-0000-00000000000a"
+	ours     = "00000000-0000-0000-0000-00000000000a" // a server that the set had before
+	own      = "00000000-0000-0000-0000-00000000000c" // this pod's server
 	clusterA = "aaaaaaaaaaaaaaaa"
 	clusterB = "bbbbbbbbbbbbbbbb"
 )
@@ -26,12 +27,12 @@ func gtids(t testing.TB, s string) mysqlx.GTIDSet {
 
 // up is a server that runs and has executed executed.
 func up(t testing.TB, executed string) mysqldView {
-	return mysqldView{Reach: mysqldUp, Facts: mysqlx.Facts{GTIDExecuted: gtids(t, executed), Port: 3306}}
+	return mysqldView{Reach: mysqldUp, Facts: mysqlx.Facts{GTIDExecuted: gtids(t, executed), ServerUUID: own, ServerID: 100, Port: 3306}}
 }
 
 // peer is an answer of a pod that has executed executed.
 func peer(pod, cluster, executed string) PeerAnswer {
-	return PeerAnswer{Pod: pod, Kind: PeerAnswered, Status: Status{ClusterID: cluster, HasData: DataYes, GTIDExecuted: executed, State: StateSource}}
+	return PeerAnswer{Pod: pod, Host: pod, Kind: PeerAnswered, Status: Status{Phase: PhaseRun, ClusterID: cluster, HasData: DataYes, GTIDExecuted: executed, State: StateSource}}
 }
 
 func silent(pod string) PeerAnswer {
@@ -83,7 +84,7 @@ func TestFirstInitialisation(t *testing.T) {
 }
 
 func TestUnfinishedVolume(t *testing.T) {
-	for _, kind := range []volume.Kind{volume.Empty, volume.UnderWay, volume.Switching, volume.Foreign, volume.ChangeUnderWay} {
+	for _, kind := range []volume.Kind{volume.Empty, volume.UnderWay, volume.Foreign, volume.ChangeUnderWay} {
 		v := view{Role: RoleReplica, Volume: kind, Mysqld: up(t, ours+":1-5")}
 		check(t, v, StateWaitingForMysqld, actNone, "agent init has to run")
 	}
@@ -91,7 +92,10 @@ func TestUnfinishedVolume(t *testing.T) {
 
 func TestSource(t *testing.T) {
 	base := func(change func(*view)) view {
-		v := view{Role: RoleSource, Volume: volume.Complete, ConfigGood: true, ClusterID: clusterA, Mysqld: up(t, ours+":1-100"), ServerKnown: true}
+		v := view{
+			Role: RoleSource, Volume: volume.Complete, ConfigGood: true, ClusterID: clusterA, Mysqld: up(t, ours+":1-100"), ServerKnown: true,
+			ServerID: 100, Want: mysqlx.Source{Host: "mysql-0", Port: 3306, User: mysqlx.ReplicationAccount(clusterA)}, MayStart: true, Heal: HealAuto,
+		}
 		change(&v)
 		return v
 	}
@@ -114,13 +118,50 @@ func TestSource(t *testing.T) {
 		{"gate, alone", base(closed()), StateGateClosed, actOpen, ""},
 		{"gate, sibling is behind", base(closed(peer("mysql-1", clusterA, ours+":1-90"))), StateGateClosed, actOpen, ""},
 		{"gate, sibling is level", base(closed(peer("mysql-1", clusterA, ours+":1-100"))), StateGateClosed, actOpen, ""},
-		{"gate, sibling is ahead", base(closed(peer("mysql-1", clusterA, ours+":1-101"))), StateGateClosed, actNone, "mysql-1 has 1 transactions that this source lacks: " + ours + ":101"},
+		{"gate, sibling is ahead", base(closed(peer("mysql-1", clusterA, ours+":1-101"))), StateGateClosed, actCatchUp, "mysql-1 has 1 transactions that this source lacks: " + ours + ":101"},
 		{"gate, sibling is ahead, patience is no reason", base(func(v *view) {
 			closed(peer("mysql-1", clusterA, ours+":1-101"))(v)
 			v.GateWaited = true
+		}), StateGateClosed, actCatchUp, "sibling_ahead"},
+		{"gate, catching up", base(func(v *view) {
+			closed(peer("mysql-1", clusterA, ours+":1-101"))(v)
+			v.Channels = []mysqlx.ReplicaStatus{follows("mysql-1")}
+			v.Mysqld.Facts.ServerID = catchUpServerID(100)
 		}), StateGateClosed, actNone, "sibling_ahead"},
+		{"gate, caught up", base(func(v *view) {
+			closed(peer("mysql-1", clusterA, ours+":1-100"))(v)
+			v.Channels = []mysqlx.ReplicaStatus{follows("mysql-1")}
+			v.Mysqld.Facts.ServerID = catchUpServerID(100)
+		}), StateGateClosed, actResetChannels, "has everything"},
+		{"gate, caught up, killed before server_id was set back", base(func(v *view) {
+			closed(peer("mysql-1", clusterA, ours+":1-100"))(v)
+			v.Mysqld.Facts.ServerID = catchUpServerID(100)
+		}), StateGateClosed, actServerID, ""},
+		{"gate, the second sibling has most", base(closed(peer("mysql-1", clusterA, ours+":1-101"), peer("mysql-2", clusterA, ours+":1-105"))), StateGateClosed, actCatchUp, "mysql-2 has 5"},
+		{"gate, what a sibling has received counts", base(func(v *view) {
+			p := peer("mysql-1", clusterA, ours+":1-90")
+			p.Status.GTIDWaiting = ours + ":91-101"
+			closed(p)(v)
+		}), StateGateClosed, actCatchUp, "mysql-1 has 1"},
+		{"gate, a replica's own transactions do not count", base(func(v *view) {
+			p := peer("mysql-1", clusterA, ours+":1-90,00000000-0000-0000-0000-00000000000e:1")
+			p.Status.GTIDLocal = "00000000-0000-0000-0000-00000000000e:1"
+			closed(p)(v)
+		}), StateGateClosed, actOpen, ""},
+		{"gate, sibling is ahead and has purged it", base(func(v *view) {
+			p := peer("mysql-1", clusterA, ours+":1-120")
+			p.Status.GTIDPurged = ours + ":1-110"
+			closed(p)(v)
+		}), StateGateClosed, actRebuild, "has purged"},
+		{"gate, diverged", base(closed(peer("mysql-1", clusterA, ours+":1-90:101"))), StateDiverged, actNone, "none has all of them: this source has 10 transactions that not all have (" + ours + ":91-100); mysql-1 has 1"},
+		{"gate, siblings have diverged", base(closed(peer("mysql-1", clusterA, ours+":1-101"), peer("mysql-2", clusterA, ours+":1-100:102"))), StateDiverged, actNone, "siblings_diverged"},
 		{"gate, sibling is silent", base(closed(silent("mysql-1"))), StateGateClosed, actNone, "mysql-1"},
 		{"gate, sibling stays silent", base(func(v *view) { closed(silent("mysql-1"))(v); v.GateWaited = true }), StateGateClosed, actOpen, ""},
+		{"gate, sibling stays silent, and the next number may be taken", base(func(v *view) {
+			closed(silent("mysql-1"))(v)
+			v.GateWaited = true
+			v.Mysqld.Facts.GTIDExecuted = gtids(t, ours+":1-100,"+own+":1-7")
+		}), StateGateClosed, actNewUUID, "server_uuid of their own"},
 		{"gate, sibling is empty", base(closed(PeerAnswer{Pod: "mysql-1", Kind: PeerAnswered, Status: Status{HasData: DataNo}})), StateGateClosed, actOpen, ""},
 		{"gate, sibling does not know yet", base(closed(PeerAnswer{Pod: "mysql-1", Kind: PeerAnswered, Status: Status{HasData: DataYes}})), StateGateClosed, actNone, "mysql-1"},
 		{"gate, sibling does not exist", base(closed(PeerAnswer{Pod: "mysql-1", Kind: PeerAbsent})), StateGateClosed, actOpen, ""},
@@ -135,17 +176,23 @@ func TestSource(t *testing.T) {
 	}
 }
 
-func TestReplica(t *testing.T) {
-	want := mysqlx.Source{Host: "mysql-0.mysql", Port: 3306, User: mysqlx.ReplicationAccount(clusterA)}
+// follows is a channel that runs and leads to host.
+func follows(host string) mysqlx.ReplicaStatus {
 	lag := time.Second
-	channel := mysqlx.ReplicaStatus{
-		SourceHost: want.Host, SourcePort: want.Port, SourceUser: want.User, AutoPosition: true, SSL: true,
+	return mysqlx.ReplicaStatus{
+		SourceHost: host, SourcePort: 3306, SourceUser: mysqlx.ReplicationAccount(clusterA), AutoPosition: true, SSL: true,
 		HeartbeatPeriod: mysqlx.HeartbeatPeriod, RetryCount: mysqlx.RetryCount, ReceiverState: "ON", ApplierState: "ON", Lag: &lag,
 	}
+}
+
+func TestReplica(t *testing.T) {
+	want := mysqlx.Source{Host: "mysql-0.mysql", Port: 3306, User: mysqlx.ReplicationAccount(clusterA)}
+	channel := follows(want.Host)
 	base := func(change func(*view)) view {
 		v := view{
 			Role: RoleReplica, Volume: volume.Complete, ConfigGood: true, ClusterID: clusterA, Mysqld: up(t, ours+":1-100"), ServerKnown: true,
 			Channels: []mysqlx.ReplicaStatus{channel}, Source: peer("mysql-0", clusterA, ours+":1-120"), Want: want, MayStart: true,
+			ServerID: 100, Heal: HealAuto,
 		}
 		v.Mysqld.Facts.SuperReadOnly = true
 		change(&v)
@@ -163,11 +210,23 @@ func TestReplica(t *testing.T) {
 	}{
 		{"replicating", base(func(*view) {}), StateReplicating, actNone, ""},
 		{"read only comes first", base(func(v *view) { v.Mysqld.Facts.SuperReadOnly = false; v.ServerKnown = false }), StateNotReplicating, actClose, "super_read_only"},
-		{"initialised instead of cloned", base(func(v *view) { v.ClusterID = "" }), StateNotReplicating, actNone, "not cloned"},
+		{"initialised instead of cloned", base(func(v *view) { v.ClusterID = "" }), StateNotReplicating, actRebuild, "not cloned"},
+		{"initialised instead of cloned, source is closed", base(func(v *view) { v.ClusterID = ""; v.Source.Status.State = StateGateClosed }), StateNotReplicating, actNone, "not cloned"},
+		{"the source's server_uuid", base(func(v *view) { v.SameUUID = "mysql-0"; v.ServerKnown = false }), StateNotReplicating, actNewUUID, "duplicate_server_uuid"},
+		{"stopped by hand, held", base(func(v *view) { v.Channels[0].ReceiverState = "OFF"; v.Held = "upgrade" }), StateNotReplicating, actNone, "replication_held: replication is not started: upgrade"},
+		{"a new copy is complete", base(func(v *view) { v.Volume = volume.Switching }), StateWaitingForMysqld, actSwitch, "rebuilding"},
+		{"mysqld runs on the new copy", base(func(v *view) { v.Replaced = true }), StateNotReplicating, actRetire, "rebuilding"},
+		{"cause is gone", base(func(v *view) { v.Rebuild = &rebuildView{} }), StateReplicating, actDropRebuild, ""},
+		{"cause cannot be looked at", base(func(v *view) { v.Rebuild = &rebuildView{}; v.Source = silent("mysql-0"); v.Channels = nil }), StateNotReplicating, actNone, "source_unreachable"},
+		{"the applier met other rows", base(func(v *view) { v.Channels[0].ApplierState = "OFF"; v.Drifted = "no such row" }), StateNotReplicating, actRebuild, "no such row"},
+		{"the relay log is damaged", base(func(v *view) { v.Channels[0].ApplierState = "OFF"; v.RelayDamaged = true }), StateNotReplicating, actFollow, ""},
+		{"server_id of a catch-up", base(func(v *view) { v.Mysqld.Facts.ServerID = 7 }), StateNotReplicating, actServerID, ""},
 		{"a fresh copy", base(func(v *view) { v.ServerKnown = false }), StateNotReplicating, actResetChannels, "donor's replication channel"},
 		{"no channel", base(func(v *view) { v.Channels = nil }), StateNotReplicating, actFollow, ""},
 		{"two channels", base(func(v *view) { v.Channels = append(v.Channels, v.Channels[0]) }), StateNotReplicating, actFollow, ""},
-		{"channel points elsewhere", base(with(func(c *mysqlx.ReplicaStatus) { c.SourceHost = "elsewhere" })), StateNotReplicating, actFollow, ""},
+		{"channel points elsewhere", base(with(func(c *mysqlx.ReplicaStatus) { c.SourceHost = "elsewhere" })), StateNotReplicating, actStop, "channel_elsewhere"},
+		{"channel points elsewhere, source is silent", base(func(v *view) { v.Channels[0].SourceHost = "elsewhere"; v.Source = silent("mysql-0") }), StateNotReplicating, actStop, "channel_elsewhere"},
+		{"channel points elsewhere, stopped", base(with(func(c *mysqlx.ReplicaStatus) { c.SourceHost, c.ReceiverState = "elsewhere", "OFF" })), StateNotReplicating, actFollow, ""},
 		{"channel without TLS", base(with(func(c *mysqlx.ReplicaStatus) { c.SSL = false })), StateNotReplicating, actFollow, ""},
 		{"receiver is off", base(with(func(c *mysqlx.ReplicaStatus) { c.ReceiverState = "OFF" })), StateNotReplicating, actStart, ""},
 		{"applier is off", base(with(func(c *mysqlx.ReplicaStatus) {
@@ -184,9 +243,23 @@ func TestReplica(t *testing.T) {
 		{"source is a stranger, channel runs", base(func(v *view) { v.Source = peer("mysql-0", clusterB, "x") }), StateSourceIsStranger, actStop, clusterB},
 		{"source is a stranger", base(func(v *view) { v.Source = peer("mysql-0", clusterB, "x"); v.Channels = nil }), StateSourceIsStranger, actNone, clusterB},
 		{"surplus, seen once", base(func(v *view) { v.Surplus = gtids(t, ours+":99"); v.Channels = nil }), StateNotReplicating, actNone, "once more"},
-		{"surplus that lasts", base(func(v *view) { v.Lasting = gtids(t, ours+":99") }), StateDiverged, actNone, "1 transactions that mysql-0 lacks"},
-		{"binlogs purged", base(func(v *view) { v.Source.Status.GTIDPurged = ours + ":1-110"; v.Channels = nil }), StateNotReplicating, actNone, "binlogs_purged"},
-		{"seen as root", base(func(v *view) { v.Mysqld.AsRoot = true }), StateNotReplicating, actNone, "not cloned"},
+		{"surplus that lasts", base(func(v *view) { v.Lasting = gtids(t, ours+":99") }), StateDiverged, actRebuild, "1 transactions that mysql-0 lacks"},
+		{"surplus that lasts, report", base(func(v *view) { v.Lasting = gtids(t, ours+":99"); v.Heal = HealReport }), StateDiverged, actNone, "rebuild_needed"},
+		{"surplus that lasts, held", base(func(v *view) { v.Lasting = gtids(t, ours+":99"); v.Held = "looking at it" }), StateDiverged, actNone, "looking at it"},
+		{"surplus that lasts, being rebuilt", base(func(v *view) {
+			v.Lasting = gtids(t, ours+":99")
+			v.Rebuild = &rebuildView{Now: showing{State: StateCloning}}
+		}), StateDiverged, actNone, "(cloning)"},
+		{"surplus that lasts, rebuild failed a moment ago", base(func(v *view) {
+			v.Lasting, v.Rebuild = gtids(t, ours+":99"), &rebuildView{Failed: "no donor", Resting: true}
+		}), StateDiverged, actNone, "no donor"},
+		{"surplus that lasts, rebuild failed", base(func(v *view) { v.Lasting, v.Rebuild = gtids(t, ours+":99"), &rebuildView{Failed: "no donor"} }), StateDiverged, actRebuild, ""},
+		{"binlogs purged", base(func(v *view) { v.Source.Status.GTIDPurged = ours + ":1-110"; v.Channels = nil }), StateNotReplicating, actRebuild, "binlogs_purged"},
+		{"binlogs purged, what they had was received", base(func(v *view) {
+			v.Source.Status.GTIDPurged, v.Waiting = ours+":1-110", gtids(t, ours+":101-112")
+			v.Channels[0].ReceiverState = "OFF"
+		}), StateNotReplicating, actStart, ""},
+		{"seen as root", base(func(v *view) { v.Mysqld.AsRoot = true }), StateNotReplicating, actRebuild, "not cloned"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) { check(t, test.view, test.state, test.do, test.says) })

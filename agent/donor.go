@@ -27,7 +27,7 @@ func (r *runner) donor() *clone.Donor {
 		Dial:         func(ctx context.Context) (net.Conn, error) { return mysqlx.DialRaw(ctx, r.agent) },
 		Server:       r.db,
 		ClusterID:    func() string { return r.board.Status().ClusterID },
-		Fit:          func() *clone.Unfit { return fitness(r.board.Status()) },
+		Fit:          func(recipient string) *clone.Unfit { return fitness(r.board.Status(), r.roleOf(recipient)) },
 		Event:        events.hear,
 		Sessions:     r.vol.Note(volume.CloneSession),
 		Rank:         rank,
@@ -71,9 +71,23 @@ func (r *runner) files(ctx context.Context) (livefiles.Server, error) {
 	return server, err
 }
 
-// fitness says whether a pod in this state may be copied: only one that serves its role and is not behind.
-func fitness(s Status) *clone.Unfit {
+// roleOf is the role of a pod of this set.
+func (s self) roleOf(pod string) Role {
+	if _, ordinal, err := splitPodName(pod); err == nil {
+		return s.id.RoleOf(ordinal)
+	}
+	return RoleReplica
+}
+
+// fitness says whether a pod in this state may be copied by one of the given role. A replica is copied from who serves its role and is
+// not behind. The source is copied from nobody but a replica, when its own data is gone: see decideEmptySource.
+func fitness(s Status, recipient Role) *clone.Unfit {
 	switch {
+	case s.Phase == PhaseRun && recipient == RoleSource:
+		if why := fitForSource(s); why != "" {
+			return &clone.Unfit{Code: string(s.State), Message: why}
+		}
+		return nil
 	case s.Phase == PhaseRun && (s.State == StateSource || s.State == StateReplicating):
 		return nil
 	case s.Phase == PhaseInit:

@@ -33,6 +33,13 @@ func newDonorBook(id Identity, patience time.Duration) *donorBook {
 	return b
 }
 
+// add enters a pod that is not one before ours.
+func (b *donorBook) add(ordinal int, pod string) {
+	if !b.knows(pod) {
+		b.entries = append(b.entries, donorEntry{ordinal: ordinal, pod: pod})
+	}
+}
+
 // view is what decideDonor looks at. held is the pod that an unfinished copy comes from, or "".
 func (b *donorBook) view(held string) donorView {
 	v := donorView{Patience: b.patience, Held: noDonor}
@@ -117,13 +124,13 @@ func (b *donorBook) firstCorrupt() error {
 	return nil
 }
 
-// judgeAnswer says what a pod's answer about itself makes of it as a donor. ok means that it can be asked for a copy, or, if it holds the snapshot of
+// judgeAnswer says what a pod's answer about itself makes of it as a donor for a pod of the given role. ok means that it can be asked for a copy, or, if it holds the snapshot of
 // an unfinished one, asked to go on: a donor that has fallen behind still has the snapshot.
-func judgeAnswer(a PeerAnswer, holds bool) (fate donorFate, why Reason, ok bool) {
+func judgeAnswer(a PeerAnswer, role Role, holds bool) (fate donorFate, why Reason, ok bool) {
 	if a.Kind != PeerAnswered {
 		return donorUnfit, a.Reason(), false
 	}
-	unfit := fitness(a.Status)
+	unfit := fitness(a.Status, role)
 	switch {
 	case unfit == nil, holds && a.Status.Phase == PhaseRun && a.Status.State != StateTerminating:
 		return donorNotAsked, Reason{}, true

@@ -50,7 +50,7 @@ func TestJudgeAnswer(t *testing.T) {
 			if want {
 				wantFate = donorNotAsked
 			}
-			fate, why, ok := judgeAnswer(test.in, holds)
+			fate, why, ok := judgeAnswer(test.in, RoleReplica, holds)
 			if fate != wantFate || ok != want || !ok && why.Code == "" {
 				t.Errorf("%s, holds %t: judgeAnswer() = %d, %v, %t, want %d, %t", test.name, holds, fate, why, ok, wantFate, want)
 			}

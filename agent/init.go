@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
+	"io/fs"
 	"time"
 
 	"go.uber.org/zap"
@@ -43,7 +43,7 @@ func Init(ctx context.Context, cfg Config, log *zap.Logger) error {
 	if done, err := i.local(ctx); done || err != nil {
 		return err
 	}
-	if i.keys, err = self.secret.Derive(); err != nil {
+	if i.keys, err = trust.LoadRing(cfg.SecretFile); err != nil {
 		return err
 	}
 	return i.withPlanes(ctx)
@@ -57,7 +57,7 @@ func preflight(role Role, cfg Config) error {
 	if err != nil {
 		return nil
 	}
-	step, err := decideVolume(role, content, cfg.Adopt)
+	step, err := decideVolume(role, content, cfg.Adopt, nil, false)
 	var refused *RefusedError
 	switch {
 	case errors.As(err, &refused):
@@ -75,7 +75,7 @@ type initialiser struct {
 	board   *Board
 	metrics *Metrics
 	beat    *Heartbeat
-	keys    *trust.Keys
+	keys    *trust.Ring
 }
 
 // local takes every step that needs nobody else. It reports whether that was all.
@@ -85,24 +85,36 @@ func (i *initialiser) local(ctx context.Context) (done bool, err error) {
 		if err != nil {
 			return false, err
 		}
-		step, err := decideVolume(i.id.Role(), content, i.cfg.Adopt)
+		request, err := i.vol.Request()
 		if err != nil {
 			return false, err
 		}
-		switch step {
+		begun, err := i.vol.SwitchBegun()
+		if err != nil {
+			return false, err
+		}
+		p, err := planVolume(i.id, content, i.cfg.Adopt, request, begun)
+		if err != nil {
+			return false, err
+		}
+		i.board.SetPlan(p)
+		switch p.step {
 		case stepServe:
+			if err := i.ownUUID(ctx, content); err != nil {
+				return false, err
+			}
 			return true, i.configure(true)
-		case stepAsk, stepClone:
+		case stepAsk, stepClone, stepPutAside:
 			return false, nil
 		}
-		if err := i.change(ctx, step, content); err != nil {
+		if err := i.change(ctx, p.step, content, request); err != nil {
 			return false, err
 		}
 	}
 }
 
 // change takes one step that alters what the volume holds.
-func (i *initialiser) change(ctx context.Context, step initStep, c *volume.Content) error {
+func (i *initialiser) change(ctx context.Context, step initStep, c *volume.Content, request *volume.Request) error {
 	switch step {
 	case stepResume:
 		i.log.Info("finishing an interrupted change of the volume", zap.Stringer("volume", c.Kind), zap.String("change", c.Change))
@@ -111,7 +123,7 @@ func (i *initialiser) change(ctx context.Context, step initStep, c *volume.Conte
 		}
 		return i.vol.Resume(ctx)
 	case stepDiscard:
-		i.log.Info("removing an unfinished copy", zap.Int("generation", c.Generation))
+		i.log.Info("removing what was prepared for a first initialisation", zap.Int("generation", c.Generation))
 		return i.vol.Discard(ctx, c.Generation)
 	case stepStartOver:
 		where, err := i.vol.Quarantine(ctx, c.Generation, string(CodeInterruptedFirstStart))
@@ -122,8 +134,45 @@ func (i *initialiser) change(ctx context.Context, step initStep, c *volume.Conte
 	case stepAdopt:
 		i.log.Info("adopting the data directory in the volume's root")
 		return i.vol.Adopt(ctx, volume.Facts{})
+	case stepUndo:
+		return i.undo(ctx, request)
 	}
 	return fmt.Errorf("init: step %d changes nothing", step)
+}
+
+// ownUUID makes mysqld take a new server_uuid where the data directory may have come with another pod's auto.cnf: it must not run under
+// that name for a moment. A copy that nobody has set up yet gets one as well, which costs nothing.
+func (i *initialiser) ownUUID(ctx context.Context, c *volume.Content) error {
+	identity, err := i.vol.Identity()
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		if c.Record == nil || c.Record.Origin != volume.OriginClone {
+			return nil
+		}
+	case err != nil:
+		return err
+	case identity.Pod == "" || identity.Pod == i.id.Pod:
+		return nil
+	}
+	if c.Kind != volume.Complete {
+		return nil
+	}
+	i.log.Warn("this volume's data has not been set up for this pod: mysqld gets a new server_uuid", zap.String("was", identity.Pod))
+	return i.vol.ForgetServerUUID(ctx, c.Generation)
+}
+
+// undo brings data back from quarantine. What cannot be brought back is said to who asked; the pod goes on with what it has.
+func (i *initialiser) undo(ctx context.Context, request *volume.Request) error {
+	err := i.vol.Undo(ctx, request.Name, whyUndo(request))
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	outcome := undone(request.Name)
+	if err != nil {
+		outcome = err.Error()
+	}
+	i.log.Warn("undo", zap.String("quarantine", request.Name), zap.String("outcome", outcome))
+	return i.vol.CloseRequest(request.ID, outcome, err != nil)
 }
 
 // configure writes mysqld's configuration: the last thing agent init does.
@@ -152,9 +201,10 @@ func (i *initialiser) withPlanes(ctx context.Context) error {
 		return (&StatusPlane{Listener: status, Board: i.board, Heartbeat: i.beat, Metrics: i.metrics.Handler()}).Run(planes)
 	})
 	g.Go(func() error {
-		refuse := clone.RefuseAll(func() clone.Unfit { return *fitness(i.board.Status()) })
+		refuse := clone.RefuseAll(func() clone.Unfit { return *fitness(i.board.Status(), RoleReplica) })
 		return (&DataPlane{Listener: data, TLS: i.keys.ServerTLS(i.id.Pod), Board: i.board, Clone: refuse}).Run(planes)
 	})
+	g.Go(func() error { return i.keys.Run(planes) })
 	var failed error
 	g.Go(func() error {
 		defer stop()
@@ -170,81 +220,87 @@ func (i *initialiser) withPlanes(ctx context.Context) error {
 
 // assemble fills an empty volume, or leaves it empty for the image's first initialisation.
 func (i *initialiser) assemble(ctx context.Context) error {
-	var err error
-	if i.id.Role() == RoleSource {
-		err = i.startEmpty(ctx)
-	} else {
-		err = i.clone(ctx)
+	c := i.cloner()
+	err := i.putAside(ctx, c)
+	copied := false
+	if err == nil {
+		copied, err = c.run(ctx)
 	}
 	var refused *RefusedError
-	if errors.As(err, &refused) {
+	switch {
+	case errors.As(err, &refused):
 		i.board.Update(func(s *Status) { s.State, s.Reasons = StateRefused, []Reason{refused.Reason} })
+		return err
+	case err != nil:
+		return err
+	case copied:
+		return i.configure(true)
 	}
-	return err
+	i.log.Info("nobody has data: leaving the volume to the image's first initialisation")
+	if _, err := i.vol.PrepareEmpty(); err != nil {
+		return err
+	}
+	return i.configure(false)
 }
 
-// startEmpty lets the source start empty once it is certain that nobody has data.
-func (i *initialiser) startEmpty(ctx context.Context) error {
-	window := time.Now().Add(i.cfg.DiscoveryWindow)
-	wait := newBackoff()
+// putAside takes a source's data out of service because somebody asked for it, once it is certain that its siblings can give it theirs.
+func (i *initialiser) putAside(ctx context.Context, c *cloner) error {
+	request, err := i.vol.Request()
+	if err != nil || request == nil || request.Kind != volume.RequestRebuild {
+		return err
+	}
+	content, err := i.vol.Inspect()
+	if err != nil || content.Kind != volume.Complete {
+		return err
+	}
 	for {
 		i.beat.Beat()
-		found, err := i.askSiblings(ctx)
-		if err != nil {
+		next, err := c.next(ctx)
+		var refused *RefusedError
+		switch {
+		case errors.As(err, &refused):
+			return errors.Join(i.vol.CloseRequest(request.ID, err.Error(), true), err)
+		case err != nil:
 			return err
-		}
-		found.WindowOver = time.Now().After(window)
-		step, reasons, err := decideEmptySource(found)
-		if err != nil {
-			return err
-		}
-		if step == stepEmpty {
-			i.log.Info("nobody has data: leaving the volume to the image's first initialisation",
-				zap.Int("siblings", len(found.Siblings)), zap.Stringers("overridden", reasons))
-			if _, err := i.vol.PrepareEmpty(); err != nil {
+		case next.Step == donorWait:
+			if err := c.waitForDonors(ctx, next.Reasons); err != nil {
 				return err
 			}
-			return i.configure(false)
+			continue
+		case next.Step != donorAsk:
+			why := "no sibling has data: this pod's is the only one"
+			return errors.Join(i.vol.CloseRequest(request.ID, why, true), &RefusedError{
+				Reason: NewReason(CodeRequested, "rebuild: %s", why), Remedy: "nothing was changed; start the pod again",
+			})
 		}
-		i.wait(StateWaitingForSiblings, DataNo, reasons)
-		if err := wait.sleep(ctx); err != nil {
+		where, err := i.vol.Quarantine(ctx, content.Generation, string(CodeRequested))
+		if err != nil {
 			return err
 		}
+		i.log.Warn("this source's data is put aside, as somebody asked", zap.String("quarantine", where), zap.String("donor", next.Answer.Pod))
+		return i.vol.CloseRequest(request.ID, "the data is in quarantine as "+where+"; cloning from "+next.Answer.Pod, false)
 	}
 }
 
-// askSiblings asks all of them at once.
-func (i *initialiser) askSiblings(ctx context.Context) (emptySource, error) {
-	found := emptySource{AllowEmpty: i.cfg.AllowEmptySource, Listed: i.cfg.Replicas > 0}
-	ordinals, err := i.peers.Siblings(ctx, net.DefaultResolver)
-	var dns *DiscoveryError
-	switch {
-	case errors.As(err, &dns) && dns.Reach != NotFound:
-		found.DiscoveryErr = err
-	case err != nil && dns == nil:
-		return found, err // nothing that waiting would change
+// cloner is agent init's: what happens to the copy is all there is to say of the pod.
+func (i *initialiser) cloner() *cloner {
+	c := newCloner(i.workshop())
+	c.choose = c.fromPrevious
+	if i.id.Role() == RoleSource {
+		c.choose = newSourceChooser(c).choose
 	}
-	found.Siblings = askAll(ctx, &PeerClient{Peers: i.peers, TLS: i.keys}, ordinals)
-	return found, nil
+	c.planned = i.board.SetPlan
+	return c
 }
 
-// wait says on the board and, when it is news, in the log what is waited for.
-func (i *initialiser) wait(state State, has HasData, reasons []Reason) {
-	before := i.board.Status()
-	i.board.Update(func(s *Status) { s.State, s.HasData, s.Reasons, s.Clone = state, has, reasons, nil })
-	if before.State != state || !sameReasons(before.Reasons, reasons) {
-		i.log.Info("waiting", zap.String("state", string(state)), zap.Stringers("reasons", reasons))
+// workshop is agent init's.
+func (i *initialiser) workshop() workshop {
+	return workshop{
+		self: i.self, vol: i.vol, keys: i.keys, metrics: i.metrics, beat: i.beat.Beat,
+		show: func(now showing) {
+			i.board.Update(func(s *Status) {
+				s.State, s.HasData, s.Reasons, s.Clone = now.State, now.HasData, now.Reasons, now.Clone
+			})
+		},
 	}
-}
-
-func sameReasons(a, b []Reason) bool {
-	if len(a) != len(b) {
-		return false
-	}
-	for n := range a {
-		if a[n] != b[n] {
-			return false
-		}
-	}
-	return true
 }

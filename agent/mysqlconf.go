@@ -22,6 +22,9 @@ const configFile = "zz-ordinal.cnf"
 // binlogName is the base name of the server's binlogs.
 const binlogName = "binlog"
 
+// relayLogName is that of the relay logs.
+const relayLogName = "relay"
+
 // defaultPageSize is innodb_page_size where nothing else is configured, in bytes. See refman/8.4 sysvar_innodb_page_size.
 const defaultPageSize = 16 << 10
 
@@ -31,6 +34,7 @@ type serverConfig struct {
 	ReportHost string
 	DataDir    string
 	HasData    bool // false: the image's own first initialisation comes next
+	Semisync   bool // --durability=semisync
 }
 
 // render writes the file. Names that older servers spell differently are given in both spellings as loose options, which a
@@ -46,11 +50,26 @@ func (c serverConfig) render() []byte {
 	line("gtid_mode = ON")
 	line("enforce_gtid_consistency = ON")
 	line("log_bin = %s", binlogName)
-	line("relay_log = relay")
-	line("relay_log_recovery = ON")
+	line("relay_log = %s", relayLogName)
+	if c.Semisync {
+		line("# What a replica has acknowledged may be nowhere else: it outlives a crash, and is executed before anything is fetched again.")
+		line("relay_log_recovery = OFF")
+		line("sync_relay_log = 1")
+	} else {
+		line("relay_log_recovery = ON")
+	}
 	line("plugin_load_add = mysql_clone.so")
 	line("# The snapshot of a clone outlives a break of so many minutes, the most there is: the agent lets go of it sooner.")
 	line("loose_clone_donor_timeout_after_network_failure = 30")
+	if c.Semisync {
+		line("# Never without a replica's word, however long it takes. The agent turns it on before it lets anybody write.")
+		line("plugin_load_add = semisync_source.so")
+		line("plugin_load_add = semisync_replica.so")
+		line("loose_rpl_semi_sync_source_enabled = OFF")
+		line("loose_rpl_semi_sync_source_timeout = 4294967295")
+		line("loose_rpl_semi_sync_source_wait_no_replica = ON")
+		line("loose_rpl_semi_sync_replica_enabled = ON")
+	}
 	line("# The agent starts replication, after it has checked whose transactions would be executed.")
 	line("loose_skip_replica_start = ON")
 	line("loose_skip_slave_start = ON")

@@ -15,8 +15,10 @@ import (
 // Bounds and rhythms of an observation.
 const (
 	sqlTimeout     = 5 * time.Second
-	gatePatience   = 10 * time.Second // a source waits so long for siblings that do not answer
-	abandonedAfter = 10 * time.Second // the image's entry point leaves the data directory alone for a second or two between its servers
+	abandonedAfter = 30 * time.Second // the image's entry point leaves the data directory alone for a second or two between its servers
+	bytesEvery     = time.Minute
+	downLong       = 5 * time.Minute  // a mysqld that has been away for so long does not come up on its data any more
+	siblingsEvery  = 10 * time.Second // how often an open source looks at its siblings
 	tablesEvery    = 10 * time.Second
 	sourceEvery    = 2 * time.Second // how often a running replica compares itself with its source
 	lastingTurns   = 3               // answers of the source in a row that lack a transaction of ours
@@ -28,8 +30,14 @@ func (r *runner) observe(ctx context.Context) (view, error) {
 	if err != nil {
 		return view{}, err
 	}
-	v := view{Role: r.id.Role(), Volume: content.Kind, Generation: content.Generation, StartsOver: startsOver(content), MayStart: !r.now().Before(r.startAfter)}
-	if v.Volume == volume.Complete {
+	v := view{
+		Role: r.id.Role(), Volume: content.Kind, Generation: content.Generation, StartsOver: startsOver(content), MayStart: !r.now().Before(r.startAfter),
+		ServerID: r.id.ServerID(r.cfg.ServerIDBase), Heal: r.cfg.Heal, Rebuild: r.rebuildView(),
+	}
+	if err := r.observeVolume(&v, content); err != nil {
+		return view{}, err
+	}
+	if v.hasData() {
 		if v.ConfigGood, err = r.config().isWritten(r.cfg.MySQLConfigDir); err != nil {
 			return view{}, err
 		}
@@ -40,25 +48,69 @@ func (r *runner) observe(ctx context.Context) (view, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, sqlTimeout)
 	defer cancel()
-	if v.ClusterID, err = db.ClusterID(ctx); err == nil && v.Volume == volume.Complete {
+	if v.ClusterID, err = db.ClusterID(ctx); err == nil && v.hasData() {
 		v.Channels, err = db.ReplicaStatus(ctx)
 	}
 	if err != nil {
 		v.Mysqld.Reach, v.Mysqld.Why = mysqldFailing, err.Error()
 		return v, nil
 	}
-	v.Mysqld.UserTables = r.userTables(ctx, db)
+	v.Mysqld.UserTables, v.Mysqld.DataBytes = r.userTables(ctx, db), r.dataBytes(ctx, db)
 	identity, err := r.vol.Identity()
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return view{}, err
 	}
 	v.ServerKnown = identity.ServerUUID == v.Mysqld.Facts.ServerUUID
+	if v.ServerKnown && identity.Pod != "" && identity.Pod != r.id.Pod {
+		v.SameUUID = identity.Pod // the volume is a copy of that pod's, or was that pod's
+	}
+	v.Want = mysqlx.Source{Host: r.peers.Host(r.id.First), Port: r.peers.MySQLPort()}
+	if v.ClusterID != "" {
+		v.Want.User = mysqlx.ReplicationAccount(v.ClusterID)
+	}
+	v.Waiting = waiting(v)
+	r.observeRotation(&v)
 	if v.Role == RoleSource {
 		r.observeSiblings(ctx, &v)
-	} else {
-		r.observeSource(ctx, &v)
+		r.observeSemisync(ctx, db, &v)
+		return v, nil
 	}
+	if identity.Pod == r.id.Pod && v.ServerKnown && content.Record != nil && content.Record.Origin == volume.OriginClone {
+		v.Local = ofServer(v.Mysqld.Facts.GTIDExecuted, v.Mysqld.Facts.ServerUUID)
+	}
+	r.observeSource(ctx, &v)
+	r.observeFailures(&v)
 	return v, nil
+}
+
+// waiting is what was received and not executed yet.
+func waiting(v view) (set mysqlx.GTIDSet) {
+	for _, c := range v.Channels {
+		set = set.Union(c.RetrievedGTIDs)
+	}
+	return set.Subtract(v.Mysqld.Facts.GTIDExecuted)
+}
+
+// observeVolume looks at what is beside the data, and at what people have asked for.
+func (r *runner) observeVolume(v *view, content *volume.Content) error {
+	v.Replaced = content.Kind == volume.Complete && len(content.Older()) > 0
+	if err := r.observeSwitch(v, content); err != nil {
+		return err
+	}
+	hold, err := r.vol.Held()
+	if err != nil {
+		return err
+	}
+	if hold != nil {
+		v.Held = hold.Reason
+	}
+	request, err := r.vol.Request()
+	if err != nil {
+		return err
+	}
+	v.Request = request
+	v.Served = content.Record != nil && content.Record.ServedAt != nil
+	return r.observeSpare(v, content)
 }
 
 // observeMysqld finds out how far one gets with the pod's own server. It returns the connection to go on with if it is up. An
@@ -68,6 +120,13 @@ func (r *runner) observeMysqld(ctx context.Context, v *view) (*mysqlx.DB, error)
 	defer cancel()
 	facts, err := r.db.Facts(ctx)
 	db := r.db
+	for range r.passwords.others() {
+		if !mysqlx.IsAccessDenied(err) {
+			break
+		}
+		r.passwords.next()
+		facts, err = r.db.Facts(ctx)
+	}
 	if mysqlx.IsAccessDenied(err) {
 		facts, db, err = r.asRoot(ctx, v, err)
 	}
@@ -82,6 +141,9 @@ func (r *runner) observeMysqld(ctx context.Context, v *view) (*mysqlx.DB, error)
 		m.Reach, m.Why = mysqldDenied, err.Error()
 		return nil, nil
 	case mysqlx.IsUnreachable(err):
+		if r.downSince.IsZero() {
+			r.downSince = r.now()
+		}
 		m.Reach, m.Why = mysqldDown, err.Error()
 		m.Abandoned = r.abandoned(v)
 		return nil, nil
@@ -89,13 +151,13 @@ func (r *runner) observeMysqld(ctx context.Context, v *view) (*mysqlx.DB, error)
 		m.Reach, m.Why = mysqldFailing, err.Error()
 		return nil, nil
 	}
-	r.idleSince = time.Time{}
+	r.idleSince, r.downSince = time.Time{}, time.Time{}
 	if facts.SkipNetworking || facts.Port == 0 {
 		m.Reach = mysqldTemporary
 		return nil, nil
 	}
 	m.Reach, m.Facts = mysqldUp, facts
-	if v.Volume != volume.Complete {
+	if !v.hasData() {
 		if err := r.observeFirst(v); err != nil {
 			m.Reach, m.Why = mysqldFailing, err.Error()
 			return nil, nil
@@ -131,7 +193,7 @@ func (r *runner) asRoot(ctx context.Context, v *view, denied error) (mysqlx.Fact
 		return mysqlx.Facts{}, nil, denied
 	}
 	facts, err := r.root.Facts(ctx)
-	if mysqlx.IsAccessDenied(err) && v.Volume != volume.Complete {
+	if mysqlx.IsAccessDenied(err) && !v.hasData() {
 		// A first initialisation that was cut short can leave a server that lets root in without a password. Its temporary
 		// server does so too, for a while.
 		if bare, bareErr := r.bare.Facts(ctx); bareErr == nil {
@@ -168,47 +230,88 @@ func (r *runner) userTables(ctx context.Context, db *mysqlx.DB) *int {
 	return r.tables
 }
 
-// observeSiblings asks the siblings of a source whose gate is closed.
-func (r *runner) observeSiblings(ctx context.Context, v *view) {
-	if facts := v.Mysqld.Facts; !facts.SuperReadOnly && !facts.ReadOnly {
-		r.gateSince = time.Time{}
-		return
+// dataBytes asks how large a copy would be, now and then: it makes the server look at every tablespace.
+func (r *runner) dataBytes(ctx context.Context, db *mysqlx.DB) *uint64 {
+	if r.bytes != nil && r.now().Sub(r.bytesAt) < bytesEvery {
+		return r.bytes
 	}
-	if r.gateSince.IsZero() {
+	n, err := db.CopySize(ctx)
+	if err != nil {
+		return r.bytes
+	}
+	r.bytes, r.bytesAt = &n, r.now()
+	return r.bytes
+}
+
+// observeSwitch looks at a copy that is complete and not switched to.
+func (r *runner) observeSwitch(v *view, content *volume.Content) (err error) {
+	if content.Kind != volume.Switching {
+		return nil
+	}
+	if content.Record.Replaces == nil {
+		v.SwitchBegun = true // there is nothing to compare it with
+		return nil
+	}
+	v.Lineage = content.Record.ClusterID
+	if v.OnlyHere, err = mysqlx.ParseGTIDSet(content.Record.Replaces.OnlyHere); err != nil {
+		return fmt.Errorf("read what only the old data has: %w", err)
+	}
+	v.DownLong = !r.downSince.IsZero() && r.now().Sub(r.downSince) >= downLong
+	v.SwitchBegun, err = r.vol.SwitchBegun()
+	return err
+}
+
+// observeSiblings asks the siblings of a source: in each turn while its gate is closed, and now and then later.
+func (r *runner) observeSiblings(ctx context.Context, v *view) {
+	facts := v.Mysqld.Facts
+	if !facts.SuperReadOnly && !facts.ReadOnly {
+		r.gateSince = time.Time{}
+		if r.now().Sub(r.siblingsAt) < siblingsEvery {
+			v.Siblings = r.siblings
+			return
+		}
+	} else if r.gateSince.IsZero() {
 		r.gateSince = r.now()
 	}
-	v.GateWaited = r.now().Sub(r.gateSince) >= gatePatience
+	patience := r.cfg.Gate()
+	v.GateWaited = patience > 0 && !r.gateSince.IsZero() && r.now().Sub(r.gateSince) >= patience
+	r.siblingsAt = r.now()
 	ordinals, err := r.peers.Siblings(ctx, net.DefaultResolver)
 	if err != nil {
 		v.Siblings = []PeerAnswer{{Pod: "the set's pods", Kind: PeerSilent, Why: err.Error(), Err: err}}
 		return
 	}
 	v.Siblings = askAll(ctx, r.client, ordinals)
+	r.siblings = v.Siblings
 }
 
 // observeSource asks a replica's source what it is and has. Our own transactions were read before: what the source executes
 // in between can only make it look further ahead.
 func (r *runner) observeSource(ctx context.Context, v *view) {
-	v.Want = mysqlx.Source{Host: r.peers.Host(r.id.First), Port: r.peers.MySQLPort()}
-	if v.ClusterID != "" {
-		v.Want.User = mysqlx.ReplicationAccount(v.ClusterID)
-	}
 	if running(v.Channels) && r.source.Kind == PeerAnswered && r.now().Sub(r.sourceAt) < sourceEvery {
 		v.Source, v.Lasting = r.source, r.surplus.lasting()
 		return
 	}
 	r.source, r.sourceAt = r.client.Ask(ctx, r.id.First), r.now()
 	v.Source = r.source
-	if v.Source.Kind != PeerAnswered || v.Source.Status.GTIDExecuted == "" || v.Source.Status.ClusterID != v.ClusterID {
+	if v.Source.Kind != PeerAnswered || v.Source.Status.GTIDExecuted == "" || v.ClusterID != "" && v.Source.Status.ClusterID != v.ClusterID {
 		r.surplus = surplus{}
 		return
+	}
+	if v.Source.Status.ServerUUID == v.Mysqld.Facts.ServerUUID {
+		v.SameUUID = v.Source.Pod
 	}
 	theirs, err := mysqlx.ParseGTIDSet(v.Source.Status.GTIDExecuted)
 	if err != nil {
 		v.Source.Kind, v.Source.Why = PeerSilent, fmt.Sprintf("%s names its transactions in a way that cannot be read: %v", v.Source.Pod, err)
 		return
 	}
-	v.Surplus = v.Mysqld.Facts.GTIDExecuted.Subtract(theirs)
+	v.Surplus, v.Abroad = v.Mysqld.Facts.GTIDExecuted.Union(v.Waiting).Subtract(theirs), v.Waiting.Subtract(theirs)
+	if v.Source.Status.State != StateSource {
+		// It may be about to catch up: what it lacks today is no reason to throw anything away.
+		r.surplus = surplus{}
+		return
+	}
 	r.surplus.add(v.Surplus, v.Source.Status.ObservedAt)
 	v.Lasting = r.surplus.lasting()
 }

@@ -38,6 +38,7 @@ const (
 type PeerAnswer struct {
 	Pod     string
 	Ordinal int
+	Host    string // by the template, see [Peers.Host]
 	Kind    PeerKind
 	Status  Status // the peer's own words; only if Kind is PeerAnswered
 	Why     string // one line for people; "" if Kind is PeerAnswered
@@ -78,7 +79,7 @@ func (c *PeerClient) Ask(ctx context.Context, ordinal int) PeerAnswer {
 		TLSClientConfig:   c.TLS.ClientTLS(self, pod),
 		DisableKeepAlives: true, // the next question must resolve the name anew
 	}
-	a := PeerAnswer{Pod: pod, Ordinal: ordinal}
+	a := PeerAnswer{Pod: pod, Ordinal: ordinal, Host: c.Peers.Host(ordinal)}
 	a.Status, a.Err = fetchStatus(ctx, transport, "https://"+address+"/v1/peer")
 	if a.Err == nil && (a.Status.Pod != pod || a.Status.Ordinal != ordinal) {
 		a.Err = &notThatPodError{says: a.Status.Pod}
@@ -100,7 +101,7 @@ func (c *StatusClient) Ask(ctx context.Context, ordinal int) PeerAnswer {
 	pod, address := c.Peers.PodName(ordinal), c.Peers.StatusAddress(ordinal)
 	ctx, cancel := withDefaultTimeout(ctx, c.Timeout)
 	defer cancel()
-	a := PeerAnswer{Pod: pod, Ordinal: ordinal}
+	a := PeerAnswer{Pod: pod, Ordinal: ordinal, Host: c.Peers.Host(ordinal)}
 	a.Status, a.Err = fetchStatus(ctx, &http.Transport{DisableKeepAlives: true}, "http://"+address+"/v1/status")
 	a.Kind, a.Why = explain(a.Err, pod, address)
 	return a
@@ -113,8 +114,43 @@ func withDefaultTimeout(ctx context.Context, timeout time.Duration) (context.Con
 	return context.WithTimeout(ctx, timeout)
 }
 
-// fetchStatus gets one Status. No proxy, no redirect, no second try.
+// Plan asks the pod with the given ordinal what its agent is about to do. The error says what to do about it.
+func (c *StatusClient) Plan(ctx context.Context, ordinal int) (*Plan, error) {
+	pod, address := c.Peers.PodName(ordinal), c.Peers.StatusAddress(ordinal)
+	ctx, cancel := withDefaultTimeout(ctx, c.Timeout)
+	defer cancel()
+	var p Plan
+	if err := fetch(ctx, &http.Transport{DisableKeepAlives: true}, "http://"+address+"/v1/plan", &p); err != nil {
+		_, why := explain(err, pod, address)
+		return nil, &NoPlanError{Why: why}
+	}
+	return &p, nil
+}
+
+// NoPlanError says that a pod's agent did not tell its plan.
+type NoPlanError struct{ Why string }
+
+func (e *NoPlanError) Error() string { return "ask for the plan: " + e.Why }
+
+// Hint tells the operator what to do.
+func (e *NoPlanError) Hint() string {
+	return "is an agent running there? What agent init would do is told by: agent init --plan"
+}
+
+// ExitCode returns ExitUnavailable.
+func (e *NoPlanError) ExitCode() int { return ExitUnavailable }
+
+// fetchStatus gets one Status.
 func fetchStatus(ctx context.Context, transport *http.Transport, from string) (Status, error) {
+	var s Status
+	if err := fetch(ctx, transport, from, &s); err != nil {
+		return Status{}, err
+	}
+	return s.clone(), nil
+}
+
+// fetch gets one JSON object. No proxy, no redirect, no second try.
+func fetch(ctx context.Context, transport *http.Transport, from string, into any) error {
 	defer transport.CloseIdleConnections()
 	transport.MaxResponseHeaderBytes = 16 << 10
 	client := &http.Client{
@@ -123,28 +159,27 @@ func fetchStatus(ctx context.Context, transport *http.Transport, from string) (S
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, from, nil)
 	if err != nil {
-		return Status{}, err
+		return err
 	}
 	res, err := client.Do(req)
 	if err != nil {
-		return Status{}, err
+		return err
 	}
 	defer res.Body.Close()
 	if res.StatusCode != http.StatusOK {
-		return Status{}, fmt.Errorf("answered %s", res.Status)
+		return fmt.Errorf("answered %s", res.Status)
 	}
 	body, err := io.ReadAll(io.LimitReader(res.Body, maxStatusBytes+1))
 	if err != nil {
-		return Status{}, fmt.Errorf("read answer: %w", err)
+		return fmt.Errorf("read answer: %w", err)
 	}
 	if len(body) > maxStatusBytes {
-		return Status{}, fmt.Errorf("answer is longer than %d bytes", maxStatusBytes)
+		return fmt.Errorf("answer is longer than %d bytes", maxStatusBytes)
 	}
-	var s Status
-	if err := json.Unmarshal(body, &s); err != nil { // unknown fields are a newer agent's
-		return Status{}, fmt.Errorf("answer makes no sense: %w", err)
+	if err := json.Unmarshal(body, into); err != nil { // unknown fields are a newer agent's
+		return fmt.Errorf("answer makes no sense: %w", err)
 	}
-	return s.clone(), nil
+	return nil
 }
 
 // notThatPodError: the certificate fits the pod but the answer names another, so its identity is misconfigured.

@@ -25,6 +25,8 @@ const (
 	CodeForeignData            Code = "foreign_data"
 	CodeInterruptedFirstStart  Code = "interrupted_first_start"
 	CodeSiblingsHaveData       Code = "siblings_have_data"
+	CodeSiblingsDiverged       Code = "siblings_diverged"
+	CodeSiblingApplying        Code = "sibling_applying"
 	CodeSourceMustNotStartOver Code = "source_must_not_start_over"
 	CodeNoSpace                Code = "no_space"
 
@@ -57,8 +59,9 @@ const (
 	CodeReadOnlyReasserted  Code = "super_read_only_reasserted"
 
 	// The source's gate.
-	CodeSiblingAhead  Code = "sibling_ahead"
-	CodeSiblingSilent Code = "sibling_silent"
+	CodeSiblingAhead         Code = "sibling_ahead"
+	CodeSiblingSilent        Code = "sibling_silent"
+	CodeSiblingsAreStrangers Code = "siblings_are_strangers"
 
 	// Replication.
 	CodeSourceUnreachable  Code = "source_unreachable"
@@ -72,6 +75,20 @@ const (
 	CodeBinlogsPurged      Code = "binlogs_purged"
 	CodeDuplicateUUID      Code = "duplicate_server_uuid"
 	CodeDiskFull           Code = "disk_full"
+	CodeChannelElsewhere   Code = "channel_elsewhere"
+	CodeReplicationHeld    Code = "replication_held"
+	CodeDataDrifted        Code = "data_drifted"
+	CodeNotCloned          Code = "not_cloned"
+
+	// Healing.
+	CodeRebuildNeeded Code = "rebuild_needed"
+	CodeRebuilding    Code = "rebuilding"
+	CodeRebuildFailed Code = "rebuild_failed"
+	CodeRequested     Code = "requested"
+
+	// Durability.
+	CodeNobodyAcknowledges Code = "nobody_acknowledges"
+	CodeSemisyncMissing    Code = "semisync_missing"
 )
 
 // CodeDoc explains a code to the operator.
@@ -100,7 +117,9 @@ func Codes() []CodeDoc {
 		{CodeVolumeDamaged, "The volume's layout or records contradict each other. Nothing was changed.", "Keep the volume; read the message and docs/runbook.md."},
 		{CodeForeignData, "The volume holds a data directory or files that the agent did not make.", "Start once with `--adopt` to take a data directory over, or give the pod an empty volume."},
 		{CodeInterruptedFirstStart, "The first initialisation on this volume began and never ended. mysqld is never started on the rest: it may lack passwords. It is kept in `quarantine/`.", "Nothing: a new one begins. Remove the quarantine when nobody needs it."},
-		{CodeSiblingsHaveData, "The source's volume is empty but a sibling has data. Starting empty would lose it.", "Bring back the source's volume, or copy a replica's data to it."},
+		{CodeSiblingsHaveData, "The source's volume is empty but its siblings have data: it is cloned from the one that has most.", byItself},
+		{CodeSiblingsDiverged, "Of several pods none has everything that any of them has. Nothing is chosen and nothing is changed; the message says what each has.", "Keep every volume. Decide whose data is the right one; export what the others have (`errant_transactions`), then rebuild them."},
+		{CodeSiblingApplying, "The pod to copy from has received transactions that it has not executed yet; they are waited for.", "Nothing, unless its applier has stopped: see that pod's reasons."},
 		{CodeSourceMustNotStartOver, "The source's volume is empty and it is not certain that no data exists anywhere.", "Let all siblings start (`podManagementPolicy: Parallel`). For a new cluster only: `--allow-empty-source`."},
 		{CodeNoSpace, "The volume has no room for the copy; what was copied has been removed. The message has the bytes: `need=` and `have=`.", "Enlarge the volume or free space on it; the copy begins by itself when there is room."},
 
@@ -130,8 +149,9 @@ func Codes() []CodeDoc {
 		{CodeClusterIDMissing, "The data carries no cluster identity yet.", "Passes once the source has created the accounts."},
 		{CodeReadOnlyReasserted, "Somebody turned `super_read_only` off; the agent turned it on again.", "Find out who: writes in between are errant transactions."},
 
-		{CodeSiblingAhead, "A sibling holds transactions that the source lacks; writes stay closed.", "Read the message: it names pod and transactions."},
-		{CodeSiblingSilent, "A sibling that may hold newer data does not answer; writes stay closed.", "Bring the sibling back."},
+		{CodeSiblingAhead, "A sibling holds transactions that the source lacks: its volume was rolled back, or a crash cost it the end of its binlog. It catches up from the sibling before it takes writes.", byItself},
+		{CodeSiblingSilent, "A sibling that may hold newer data does not answer; writes stay closed for `--gate-patience`.", "Bring the sibling back."},
+		{CodeSiblingsAreStrangers, "Pods of the set hold data of another cluster than this source: it was born empty while they had data.", "Decide whose data is the right one. If theirs: `agent rebuild` in this pod, then delete the pod; its data goes to quarantine and it is cloned from them."},
 
 		{CodeSourceUnreachable, "The replica cannot reach the source.", "Look at the source. The replica goes on by itself when it is back."},
 		{CodeSourceNotOpen, "The source is up but does not take writes yet.", byItself},
@@ -140,9 +160,21 @@ func Codes() []CodeDoc {
 		{CodeApplierStopped, "The applier stopped with an error.", "Read the message. Never skip transactions: rebuild the replica."},
 		{CodeLagAboveBound, "The replica is further behind than `--max-lag`.", "Usually passes; look for long transactions and a slow disk."},
 		{CodeLagUnknown, "How far behind the replica is cannot be told.", "See the other reasons."},
-		{CodeErrantTransactions, "The replica has transactions that did not come from the source.", "Find out who wrote; then rebuild the replica."},
-		{CodeBinlogsPurged, "The source no longer has the binlogs this replica needs.", "Rebuild the replica; keep binlogs longer (`binlog_expire_logs_seconds`)."},
-		{CodeDuplicateUUID, "Another server has the same `server_uuid`.", "Remove `auto.cnf` from the copied data directory and restart mysqld."},
+		{CodeErrantTransactions, "The replica has transactions that did not come from the source. They are exported to a file that can be replayed, then the replica is cloned anew.", "Find out who wrote; replay the file on the source if the transactions are wanted."},
+		{CodeBinlogsPurged, "Nobody has the binlogs any more that this pod needs: it is cloned anew.", "Keep binlogs longer (`binlog_expire_logs_seconds`)."},
+		{CodeDuplicateUUID, "Another server has the same `server_uuid`: the data directory was copied with its `auto.cnf`. mysqld is restarted with a new one.", byItself},
 		{CodeDiskFull, "mysqld waits for disk space.", "Enlarge the volume; it goes on by itself."},
+		{CodeChannelElsewhere, "The replica's channel pointed at another server than the set's source. It was stopped, and is pointed at the source.", "Find out who changed it."},
+		{CodeReplicationHeld, "Somebody asked the agent not to start replication (`agent hold`).", "`agent release` when it may."},
+		{CodeDataDrifted, "The applier cannot execute a transaction of the source because the replica's rows are not the source's. It is cloned anew.", "Find out who wrote to the replica."},
+		{CodeNotCloned, "A replica's data was initialised by itself instead of cloned from the set. It is cloned anew.", byItself},
+
+		{CodeRebuildNeeded, "The pod's data has to be replaced by a new copy, and `--heal=report` forbids the agent to do so.", "Run `agent plan` to see what would be done, `agent rebuild` to do it."},
+		{CodeRebuilding, "A new copy is being made beside the data, which goes to `quarantine/` when the copy is complete.", byItself},
+		{CodeRebuildFailed, "A new copy could not be made; the message says why. It is tried again.", "Read the message."},
+		{CodeRequested, "Somebody asked for it (`agent rebuild`).", byItself},
+
+		{CodeNobodyAcknowledges, "With `--durability=semisync` a commit is acknowledged when a replica has it, and there is none: commits wait.", "Bring a replica back. `--durability=async` gives the promise up."},
+		{CodeSemisyncMissing, "The server lacks the plugins for semi-synchronous replication.", "Use an image that has them, MySQL 8.0.26 or later."},
 	}
 }

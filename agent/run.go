@@ -28,7 +28,7 @@ func Run(ctx context.Context, cfg Config, log *zap.Logger) error {
 	if err != nil {
 		return err
 	}
-	keys, err := self.secret.Derive()
+	keys, err := trust.LoadRing(cfg.SecretFile)
 	if err != nil {
 		return err
 	}
@@ -40,7 +40,7 @@ func Run(ctx context.Context, cfg Config, log *zap.Logger) error {
 
 	board := NewBoard(self.id, PhaseRun, cfg.AgentVersion)
 	r := &runner{
-		self: self, vol: vol, keys: keys, now: time.Now,
+		self: self, vol: vol, keys: keys, now: time.Now, passwords: &passwords{ring: keys},
 		board:     board,
 		metrics:   NewMetrics(board, cfg.AgentVersion),
 		beat:      NewHeartbeat(loopBeat),
@@ -51,6 +51,7 @@ func Run(ctx context.Context, cfg Config, log *zap.Logger) error {
 		return err
 	}
 	defer r.disconnect()
+	defer r.endRebuild()
 	return r.serve(ctx)
 }
 
@@ -58,12 +59,14 @@ func Run(ctx context.Context, cfg Config, log *zap.Logger) error {
 type runner struct {
 	self
 	vol     *volume.Volume
-	keys    *trust.Keys
+	keys    *trust.Ring
 	board   *Board
 	metrics *Metrics
 	beat    *Heartbeat
 	client  *PeerClient
 	now     func() time.Time
+
+	passwords *passwords
 
 	agent mysqlx.Endpoint // for connections that speak another protocol than SQL
 	db    *mysqlx.DB      // as the agent's account
@@ -72,14 +75,25 @@ type runner struct {
 
 	readiness  Readiness
 	gateSince  time.Time // since when the source's gate is closed; zero: it is not
+	downSince  time.Time // since when mysqld does not answer; zero: it does
 	idleSince  time.Time // since when nobody has the data directory open; zero: somebody has
 	startAfter time.Time // replication is not started before
 	startPause time.Duration
 	source     PeerAnswer
 	sourceAt   time.Time
 	surplus    surplus
+	siblings   []PeerAnswer
+	siblingsAt time.Time
+	rebuild    *rebuild // nil: none is under way
+	failures   failures
+	kept       []string    // names in quarantine that are not to make room
+	rotated    *trust.Keys // whose passwords the accounts are known to have; nil: not known
+	discarded  *trust.Keys // since whose rotation no former password is valid
+	channelHas *trust.Keys // whose password the channel has; nil: not known
 	tables     *int
 	tablesAt   time.Time
+	bytes      *uint64
+	bytesAt    time.Time
 	lastState  State    // what was logged last
 	lastWhy    []Reason // and why
 }
@@ -92,7 +106,7 @@ func (r *runner) connect() error {
 			ReadTimeout: actTimeout,
 		}
 	}
-	r.agent = endpoint(mysqlx.AgentAccount, mysqlx.FixedPassword(r.keys.AgentPassword()))
+	r.agent = endpoint(mysqlx.AgentAccount, r.passwords.agent)
 	r.agent.ReadTimeout = 0 // a clone's messages have bounds of their own
 	var err error
 	if r.db, err = mysqlx.Open(endpoint(mysqlx.AgentAccount, r.agent.Password)); err != nil {
@@ -158,6 +172,7 @@ func (r *runner) serve(ctx context.Context) error {
 		donor.Close()
 		return nil
 	})
+	g.Go(func() error { return r.keys.Run(running) })
 	g.Go(func() error { return r.loop(running) })
 	err = g.Wait()
 	if ctx.Err() != nil {
@@ -201,12 +216,13 @@ func (r *runner) turn(ctx context.Context) (acted bool, err error) {
 	case errors.As(err, &unsupported):
 		return false, unsupported
 	case err != nil:
-		r.report(view{Role: r.id.Role()}, verdict{State: StateWaitingForMysqld}.because(CodeVolumeDamaged, "%v", err))
+		r.report(ctx, view{Role: r.id.Role()}, verdict{State: StateWaitingForMysqld}.because(CodeVolumeDamaged, "%v", err))
 		return false, nil
 	}
 	d := decide(v)
+	r.board.SetPlan(planOfTurn(r.id, v, d))
 	if d.Do != actNone {
-		err := r.do(ctx, d.Do, v)
+		err := r.do(ctx, d, v)
 		switch {
 		case ctx.Err() != nil:
 			return false, nil
@@ -218,12 +234,12 @@ func (r *runner) turn(ctx context.Context) (acted bool, err error) {
 			return true, nil // what was seen is no longer so: the next turn reports
 		}
 	}
-	r.report(v, d)
+	r.report(ctx, v, d)
 	return false, nil
 }
 
 // report puts what was seen and concluded on the board.
-func (r *runner) report(v view, d verdict) {
+func (r *runner) report(ctx context.Context, v view, d verdict) {
 	if d.State == StateReplicating {
 		r.startPause = 0
 	}
@@ -240,19 +256,30 @@ func (r *runner) report(v view, d verdict) {
 		r.log.Info("state", zap.String("state", string(d.State)), zap.String("before", string(r.lastState)), zap.Stringers("reasons", reasons))
 		r.lastState, r.lastWhy = d.State, reasons
 	}
+	if ready.Ready && !v.Served && v.Volume == volume.Complete {
+		if err := r.vol.MarkServed(ctx, v.Generation); err != nil {
+			r.log.Warn("could not note that the data has been served", zap.Error(err))
+		}
+	}
 	facts := v.Mysqld.Facts
 	r.board.Update(func(s *Status) {
-		s.State, s.Ready, s.Reasons = d.State, ready.Ready, reasons
+		s.State, s.Ready, s.Reasons, s.Clone = d.State, ready.Ready, reasons, nil
+		if v.Rebuild != nil {
+			s.Clone = v.Rebuild.Now.Clone
+		}
 		s.HasData = hasData(v)
+		secret := r.keys.State()
+		s.Secret = &secret
 		s.LagSeconds = nil
 		if v.Role == RoleReplica && o.Lag != nil {
 			seconds := o.Lag.Seconds()
 			s.LagSeconds = &seconds
 		}
-		s.UserTables = v.Mysqld.UserTables
+		s.UserTables, s.DataBytes = v.Mysqld.UserTables, v.Mysqld.DataBytes
 		if v.Mysqld.Reach == mysqldUp {
 			s.ClusterID, s.ServerUUID, s.ServerVersion = v.ClusterID, facts.ServerUUID, facts.Version
 			s.GTIDExecuted, s.GTIDPurged = facts.GTIDExecuted.String(), facts.GTIDPurged.String()
+			s.GTIDWaiting, s.GTIDLocal = v.Waiting.String(), v.Local.String()
 		}
 	})
 }
@@ -273,4 +300,4 @@ func hasData(v view) HasData {
 	return DataUnknown
 }
 
-var _ PeerTLS = (*trust.Keys)(nil)
+var _ PeerTLS = (*trust.Ring)(nil)

@@ -40,5 +40,6 @@ func newSelf(cfg Config, log *zap.Logger) (self, error) {
 func (s self) serverConfig(dataDir string, hasData bool) serverConfig {
 	return serverConfig{
 		ServerID: s.id.ServerID(s.cfg.ServerIDBase), ReportHost: s.peers.Host(s.id.Ordinal), DataDir: dataDir, HasData: hasData,
+		Semisync: s.cfg.Durability == DurabilitySemisync,
 	}
 }

@@ -50,7 +50,7 @@ func (c *cloner) waitForSpace(ctx context.Context, need uint64, cause error) err
 	tick := time.NewTicker(spaceEvery)
 	defer tick.Stop()
 	for until := time.Now().Add(spaceRetry); ; {
-		c.beat.Beat()
+		c.beat()
 		have, err := freeBytes(c.vol.Path())
 		if err != nil {
 			return err
@@ -60,9 +60,7 @@ func (c *cloner) waitForSpace(ctx context.Context, need uint64, cause error) err
 			c.book.newRound()
 			return nil
 		}
-		c.board.Update(func(s *Status) {
-			s.State, s.HasData, s.Clone, s.Reasons = StateWaitingForSpace, DataNo, nil, []Reason{noSpace(need, have)}
-		})
+		c.show(showing{State: StateWaitingForSpace, HasData: DataNo, Reasons: []Reason{noSpace(need, have)}})
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
@@ -87,11 +85,17 @@ func (c *cloner) room() (uint64, error) {
 
 // freeBytes is what an unprivileged process may still write on the file system of path.
 func freeBytes(path string) (uint64, error) {
+	free, _, err := space(path)
+	return free, err
+}
+
+// space is freeBytes with the size of the whole file system, in bytes.
+func space(path string) (free, size uint64, err error) {
 	var stat unix.Statfs_t
 	if err := unix.Statfs(path, &stat); err != nil {
-		return 0, fmt.Errorf("ask for free space: %w", &fs.PathError{Op: "statfs", Path: path, Err: err})
+		return 0, 0, fmt.Errorf("ask for free space: %w", &fs.PathError{Op: "statfs", Path: path, Err: err})
 	}
-	return stat.Bavail * uint64(stat.Bsize), nil
+	return stat.Bavail * uint64(stat.Bsize), stat.Blocks * uint64(stat.Bsize), nil
 }
 
 // allocated is what the files below dir take on disk, in bytes.

@@ -18,6 +18,12 @@ import (
 
 // newTestCloner is mysql-2 with an unfinished copy from mysql-1 on its volume.
 func newTestCloner(t *testing.T) *cloner {
+	c, _ := newShownCloner(t)
+	return c
+}
+
+// newShownCloner returns the board as well, on which the cloner shows what it does.
+func newShownCloner(t *testing.T) (*cloner, *Board) {
 	t.Helper()
 	id := Identity{Base: "mysql", Pod: "mysql-2", Ordinal: 2}
 	peers, err := NewPeers(id, DefaultConfig())
@@ -38,9 +44,9 @@ func newTestCloner(t *testing.T) *cloner {
 	}
 	board := NewBoard(id, PhaseInit, "1.2.3")
 	i := &initialiser{self: self{id: id, peers: peers, log: zap.NewNop()}, vol: vol, board: board, metrics: NewMetrics(board, "1.2.3"), beat: NewHeartbeat(initBeat)}
-	c := &cloner{initialiser: i, book: newDonorBook(id, time.Minute), pause: newBackoff(), gen: gen, donor: "mysql-1"}
+	c := &cloner{waiter: waiter{workshop: i.workshop()}, book: newDonorBook(id, time.Minute), pause: newBackoff(), gen: gen, donor: "mysql-1"}
 	t.Cleanup(c.letGo)
-	return c
+	return c, board
 }
 
 func mustBe(t *testing.T, c *cloner, kind volume.Kind) {
@@ -52,7 +58,7 @@ func mustBe(t *testing.T, c *cloner, kind volume.Kind) {
 
 // TestWaitForSpace: what was written is freed at once, and the wait ends when there is room.
 func TestWaitForSpace(t *testing.T) {
-	c := newTestCloner(t)
+	c, board := newShownCloner(t)
 	have, err := c.room()
 	if err != nil {
 		t.Fatal(err)
@@ -62,7 +68,7 @@ func TestWaitForSpace(t *testing.T) {
 	ended := make(chan error, 1)
 	go func() { ended <- c.waitForSpace(ctx, 4*have, full) }()
 	var s Status
-	for deadline := time.Now().Add(20 * time.Second); s.State != StateWaitingForSpace; s = c.board.Status() {
+	for deadline := time.Now().Add(20 * time.Second); s.State != StateWaitingForSpace; s = board.Status() {
 		if time.Now().After(deadline) {
 			t.Fatalf("status is %+v", s)
 		}

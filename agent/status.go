@@ -5,6 +5,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"ordinal/internal/trust"
 )
 
 // Phase is which of the agent's two programs speaks.
@@ -75,20 +77,25 @@ type Status struct {
 	Ready   bool     `json:"ready"`   // serving its role; the verdict of /readyz
 	Reasons []Reason `json:"reasons"` // why it is not ready, or what to look at; never null
 
-	ClusterID     string  `json:"cluster_id"`     // "" not known (yet)
-	ServerUUID    string  `json:"server_uuid"`    // "" not known (yet)
-	ServerVersion string  `json:"server_version"` // "" not known (yet)
-	GTIDExecuted  string  `json:"gtid_executed"`  // as the server prints it
-	GTIDPurged    string  `json:"gtid_purged"`    // as the server prints it
-	HasData       HasData `json:"has_data"`
+	ClusterID     string `json:"cluster_id"`     // "" not known (yet)
+	ServerUUID    string `json:"server_uuid"`    // "" not known (yet)
+	ServerVersion string `json:"server_version"` // "" not known (yet)
+	GTIDExecuted  string `json:"gtid_executed"`  // as the server prints it
+	GTIDPurged    string `json:"gtid_purged"`    // as the server prints it
+	GTIDWaiting   string `json:"gtid_waiting"`   // of a replica: received and not executed yet
+	// GTIDLocal is what a replica that was cloned has executed by itself: nobody else has ever had it from the source.
+	GTIDLocal string  `json:"gtid_local"`
+	HasData   HasData `json:"has_data"`
 
 	LagSeconds *float64       `json:"lag_seconds"` // behind the source; null: not known, or this is the source
 	UserTables *int           `json:"user_tables"` // base tables outside the system schemas; null: not known
+	DataBytes  *uint64        `json:"data_bytes"`  // what a copy of the data takes on disk, about; null: not known
 	Clone      *CloneProgress `json:"clone"`       // null: no clone under way
 
-	Phase        Phase     `json:"phase"`
-	ObservedAt   time.Time `json:"observed_at"` // when the above was true, by this pod's clock
-	AgentVersion string    `json:"agent_version"`
+	Secret       *trust.RingState `json:"secret"` // fingerprints of the secrets that are held; null: not known yet
+	Phase        Phase            `json:"phase"`
+	ObservedAt   time.Time        `json:"observed_at"` // when the above was true, by this pod's clock
+	AgentVersion string           `json:"agent_version"`
 }
 
 // CloneProgress is how far a recipient's clone is.
@@ -137,6 +144,10 @@ func (s Status) clone() Status {
 	}
 	s.LagSeconds = copyOf(s.LagSeconds)
 	s.UserTables = copyOf(s.UserTables)
+	s.DataBytes = copyOf(s.DataBytes)
+	if s.Secret = copyOf(s.Secret); s.Secret != nil {
+		s.Secret.Accepted = slices.Clone(s.Secret.Accepted)
+	}
 	s.Clone = copyOf(s.Clone)
 	if s.Clone != nil {
 		s.Clone.ETASeconds = copyOf(s.Clone.ETASeconds)
@@ -157,6 +168,7 @@ func copyOf[T any](p *T) *T {
 type Board struct {
 	mu      sync.Mutex
 	status  Status
+	plan    *Plan     // of the latest turn; nil: none was made yet
 	seen    time.Time // of the last Update, with its monotonic reading: a jump of the clock does not make it old
 	started bool
 	now     func() time.Time
@@ -197,6 +209,20 @@ func (b *Board) Status() Status {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.status.clone()
+}
+
+// SetPlan puts up what the agent is about to do. Nobody changes p afterwards.
+func (b *Board) SetPlan(p *Plan) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.plan = p
+}
+
+// Plan returns what the agent was about to do when it last thought about it; nil: it has not yet. The caller does not change it.
+func (b *Board) Plan() *Plan {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.plan
 }
 
 // Age returns how long ago the last Update was.

@@ -35,6 +35,7 @@ const (
 //	/status             200 and "source" or "replica"
 //	/status?level=full  200 and the number of user tables when data is really served; else 503 and the reasons
 //	/v1/status          200 and the Status as JSON
+//	/v1/plan            200 and the Plan as JSON: what the agent is about to do; 503 before it knows
 //	/metrics            200 and figures for Prometheus: docs/metrics.md
 //
 // In agent init nothing is served, so /startupz and /readyz answer 503 there; Kubernetes runs no probes on init containers,
@@ -130,6 +131,7 @@ func (p *StatusPlane) Handler() http.Handler {
 	mux.HandleFunc("/readyz", p.readyz)
 	mux.HandleFunc("/status", p.status)
 	mux.HandleFunc("/v1/status", p.statusJSON)
+	mux.HandleFunc("/v1/plan", p.planJSON)
 	if p.Metrics != nil {
 		mux.Handle("/metrics", p.Metrics)
 	}
@@ -199,15 +201,26 @@ func (p *StatusPlane) statusJSON(w http.ResponseWriter, _ *http.Request) {
 }
 
 // WriteStatus answers with s as JSON. The data plane's /v1/peer uses it too.
-func WriteStatus(w http.ResponseWriter, s Status) {
+func WriteStatus(w http.ResponseWriter, s Status) { writeJSON(w, s) }
+
+func writeJSON(w http.ResponseWriter, v any) {
 	var body bytes.Buffer
-	if err := json.NewEncoder(&body).Encode(s); err != nil { // a rate or lag that is no number
-		text(w, http.StatusInternalServerError, "encode status: "+err.Error())
+	if err := json.NewEncoder(&body).Encode(v); err != nil { // a rate or lag that is no number
+		text(w, http.StatusInternalServerError, "encode the answer: "+err.Error())
 		return
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Content-Length", fmt.Sprint(body.Len()))
 	w.Write(body.Bytes()) // the reader's going away is its own affair
+}
+
+func (p *StatusPlane) planJSON(w http.ResponseWriter, _ *http.Request) {
+	plan := p.Board.Plan()
+	if plan == nil {
+		text(w, http.StatusServiceUnavailable, "the agent has just started and has no plan yet")
+		return
+	}
+	writeJSON(w, plan)
 }
 
 func (p *StatusPlane) stale() bool {

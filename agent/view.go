@@ -21,15 +21,47 @@ type view struct {
 	ClusterID   string // of the server's accounts; "" when it has none
 	Channels    []mysqlx.ReplicaStatus
 
-	Siblings   []PeerAnswer // of a source whose gate is closed
+	Siblings   []PeerAnswer // of a source; of an open one, as they were a while ago
 	GateWaited bool         // siblings that do not answer have had time enough
 
-	Source   PeerAnswer     // of a replica: the set's source
-	Want     mysqlx.Source  // of a replica: what its channel should be; the password is not compared
-	Surplus  mysqlx.GTIDSet // of a replica: what it has and the source lacks, as far as both are known
-	Lasting  mysqlx.GTIDSet // the part of Surplus that has been there for several turns
-	MayStart bool           // a start of replication is not too soon after the last one
+	ServerID uint32 // what server_id has to be
+	// The next four are about a new copy that waits to take the place of the old data.
+	SwitchBegun bool           // mysqld cannot start on the old data any more
+	DownLong    bool           // mysqld on the old data has not answered for so long that nobody expects it to
+	OnlyHere    mysqlx.GTIDSet // what was exported of the old data
+	Lineage     string         // the cluster that the new copy is of
+
+	Served   bool   // the pod has been ready on this data before
+	Replaced bool   // there is data that a newer copy has taken the place of
+	SameUUID string // a pod that does not give way and has the same server_uuid; "": none
+
+	Heal    HealPolicy
+	Held    string          // why somebody asked the agent not to start replication; "": nobody has
+	Request *volume.Request // what somebody asked for; nil: nothing
+	Rebuild *rebuildView    // nil: none is under way
+
+	// Quarantine is what lies in quarantine, where room is short and the data that is served has proven itself; else empty.
+	Quarantine []volume.QuarantineEntry
+
+	Rotation rotationView
+	Semisync semisyncView
+
+	Source  PeerAnswer     // of a replica: the set's source
+	Want    mysqlx.Source  // of a replica: what its channel should be; the password is not compared
+	Surplus mysqlx.GTIDSet // of a replica: what it has and the source lacks, as far as both are known
+	Lasting mysqlx.GTIDSet // the part of Surplus that has been there for several turns, with a source that takes writes
+	Waiting mysqlx.GTIDSet // received and not executed yet
+	Abroad  mysqlx.GTIDSet // the part of Waiting that the source lacks
+	Local   mysqlx.GTIDSet // what a replica that was cloned has executed by itself
+	Drifted string         // why the applier cannot go on, ever; "": it can
+	Purged  string         // what the source said when it had not kept what the receiver needs next; "": it has not said so
+	// RelayDamaged says that the applier cannot read what was received: it has to be fetched again.
+	RelayDamaged bool
+	MayStart     bool // a start of replication is not too soon after the last one
 }
+
+// hasData reports whether the volume's data is complete: it is served, or about to be.
+func (v view) hasData() bool { return v.Volume == volume.Complete || v.Volume == volume.Switching }
 
 // mysqldView is what is known of the pod's own server.
 type mysqldView struct {
@@ -42,6 +74,7 @@ type mysqldView struct {
 	CutShort   bool // a server of the first initialisation was killed: steps of it are missing
 	Abandoned  bool // no server has had the data directory open for a while
 	UserTables *int
+	DataBytes  *uint64
 }
 
 // mysqldReach says how far the agent got with the pod's own server.
@@ -60,18 +93,32 @@ const (
 type act string
 
 const (
-	actNone          act = ""
-	actFinishFirst   act = "finish the first initialisation" // accounts, the volume's mark, the configuration
-	actStartOver     act = "put an interrupted first initialisation aside"
-	actConfigure     act = "write mysqld's configuration"
-	actAccounts      act = "create the accounts"
-	actLetIn         act = "let users in"
-	actOpen          act = "open for writes"
-	actClose         act = "set super_read_only"
-	actResetChannels act = "reset the replication channels"
-	actFollow        act = "point the channel at the source"
-	actStart         act = "start replication"
-	actStop          act = "stop replication"
+	actNone            act = ""
+	actFinishFirst     act = "finish the first initialisation" // accounts, the volume's mark, the configuration
+	actStartOver       act = "put an interrupted first initialisation aside"
+	actConfigure       act = "write mysqld's configuration"
+	actAccounts        act = "create the accounts"
+	actLetIn           act = "let users in"
+	actOpen            act = "open for writes"
+	actClose           act = "set super_read_only"
+	actResetChannels   act = "reset the replication channels"
+	actFollow          act = "point the channel at the source"
+	actStart           act = "start replication"
+	actStop            act = "stop receiving"
+	actCatchUp         act = "catch up from a sibling"
+	actServerID        act = "set server_id"
+	actNewUUID         act = "give mysqld a new server_uuid"
+	actApply           act = "execute what was received"
+	actSwitch          act = "restart mysqld on the new copy"
+	actDropSpare       act = "remove the oldest data in quarantine, to make room"
+	actAnswer          act = "do what somebody asked for"
+	actRetire          act = "put the replaced data aside"
+	actRebuild         act = "build a new copy beside the data"
+	actDropRebuild     act = "give the new copy up"
+	actRotate          act = "give the accounts new passwords"
+	actDiscard         act = "end the accounts' former passwords"
+	actChannelPassword act = "give the replication channel its new password"
+	actSemisync        act = "set semi-synchronous replication"
 )
 
 // A verdict is what a turn concludes: what the pod is, why, and at most one thing to do about it.
@@ -79,7 +126,10 @@ type verdict struct {
 	State   State
 	Reasons []Reason
 	Do      act
-	Serving bool // in its role, as far as readiness is concerned
+	Serving bool          // in its role, as far as readiness is concerned
+	Follow  mysqlx.Source // with actFollow and actCatchUp; without a password
+	Spare   string        // with actDropSpare: the name in quarantine
+	Cause   *rebuildCause // why the data has to be replaced; nil: it need not be
 }
 
 func (d verdict) because(code Code, format string, args ...any) verdict {
@@ -89,16 +139,94 @@ func (d verdict) because(code Code, format string, args ...any) verdict {
 
 // decide is the whole judgement of a turn; it looks at nothing but v.
 func decide(v view) verdict {
-	if v.Volume != volume.Complete {
+	if !v.hasData() {
 		return decideUnfinished(v)
+	}
+	if v.Volume == volume.Switching {
+		return decideSwitch(v)
 	}
 	if d, up := decideMysqld(v); !up {
 		return d
 	}
-	if v.Role == RoleSource {
-		return decideSource(v)
+	var d verdict
+	switch {
+	case v.Replaced:
+		d = verdict{State: StateNotReplicating, Do: actRetire}
+		return d.because(CodeRebuilding, "the old data goes to quarantine")
+	case v.Role == RoleSource:
+		d = decideSource(v)
+	default:
+		d = decideReplica(v)
 	}
-	return decideReplica(v)
+	if name, ok := spare(v.Quarantine, v); d.Do == actNone && ok {
+		d.Do, d.Spare = actDropSpare, name
+	}
+	if d.Do == actNone && v.answerable() {
+		d.Do = actAnswer
+	}
+	if d.Do == actNone && v.Rebuild != nil && d.Cause == nil && d.refutes() {
+		d.Do = actDropRebuild
+	}
+	return d
+}
+
+// answerable reports whether somebody asked for something that can be done now. A source's data is changed by agent init only, while
+// nobody writes; a rebuild is the replica's own decision.
+func (v view) answerable() bool {
+	switch {
+	case v.Request == nil || v.Request.Kind == volume.RequestRebuild:
+		return false
+	case v.Request.Kind == volume.RequestUndo:
+		return v.Role == RoleReplica && v.Rebuild == nil && !v.Replaced
+	}
+	return true
+}
+
+// decideSwitch is about a new copy that is complete, beside data that is still served. What came to that data while the copy was made must
+// be elsewhere before it goes out of service.
+func decideSwitch(v view) verdict {
+	d := verdict{State: StateNotReplicating}
+	switch {
+	case v.SwitchBegun, v.DownLong:
+		d.Do = actSwitch
+		return d.because(CodeRebuilding, "the new copy is complete: mysqld is restarted on it")
+	case v.Mysqld.Reach != mysqldUp:
+		d.State = StateWaitingForMysqld
+		return d.because(CodeRebuilding, "the new copy is complete; before the switch the old data is asked what it has got meanwhile: %s", v.Mysqld.Why)
+	case receiving(v.Channels):
+		d.Do = actStop
+		return d.because(CodeRebuilding, "the new copy is complete: nothing more is received on the old data")
+	}
+	left := v.Mysqld.Facts.GTIDExecuted.Union(v.Waiting).Subtract(v.OnlyHere)
+	if lost := left.Subtract(v.elsewhere()); !lost.IsEmpty() {
+		return d.because(CodeRebuilding, "the new copy is complete; %d transactions of the old data are not known to be elsewhere (%s): waiting for the source to say that it has them",
+			lost.Count(), orNotKnown(lost.String()))
+	}
+	d.Do = actSwitch
+	return d.because(CodeRebuilding, "the new copy is complete: mysqld is restarted on it")
+}
+
+// elsewhere is what pods of the new copy's lineage say that they have executed.
+func (v view) elsewhere() (set mysqlx.GTIDSet) {
+	for _, p := range append([]PeerAnswer{v.Source}, v.Siblings...) {
+		if p.Kind != PeerAnswered || p.Status.ClusterID != v.Lineage || p.Status.HasData != DataYes {
+			continue
+		}
+		if has, err := mysqlx.ParseGTIDSet(p.Status.GTIDExecuted); err == nil {
+			set = set.Union(has)
+		}
+	}
+	return set
+}
+
+// refutes reports whether a verdict that sees no cause for a rebuild is worth more than the one that began it: one that is made while
+// the source cannot be asked is not.
+func (d verdict) refutes() bool {
+	switch d.State {
+	case StateReplicating, StateSource, StateSourceIsStranger:
+		return true
+	}
+	return false
 }
 
 // decideUnfinished is about a volume whose data is not complete: normally the image's first initialisation is under way.

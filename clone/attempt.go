@@ -213,8 +213,9 @@ func (d *Donor) lanesFor(s *session, p protocol.Progress) int {
 		n = most
 	}
 	if n == 0 {
-		// One connection keeps about one core busy on each side, with encryption. Not measured beyond four.
-		n = min(max(runtime.GOMAXPROCS(0)/2, 1), 4)
+		// A stream is a chain of steps that wait for each other: on two cores, with both ends on them, two streams were 1.25 × as fast
+		// as one, and three no faster than one. Not measured beyond four.
+		n = min(runtime.GOMAXPROCS(0)/2+1, 4)
 	}
 	return min(n, maxStreams)
 }

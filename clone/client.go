@@ -154,9 +154,10 @@ func (r *Recipient) client(peer string) *retryablehttp.Client {
 	dialer := &net.Dialer{Timeout: dialWithin, KeepAlive: keepAlive}
 	c := retryablehttp.NewClient()
 	c.HTTPClient = &http.Client{Transport: &http.Transport{
-		DialContext:           dialer.DialContext,
-		TLSClientConfig:       r.TLS(peer),
-		TLSHandshakeTimeout:   10 * time.Second,
+		// Each connection has a configuration of its own: the cluster secret may be replaced while a copy is under way.
+		DialTLSContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+			return (&tls.Dialer{NetDialer: dialer, Config: r.TLS(peer)}).DialContext(ctx, network, address)
+		},
 		ResponseHeaderTimeout: answerWithin,
 		DisableCompression:    true,
 		ReadBufferSize:        64 << 10,

@@ -67,7 +67,8 @@ type DonorConfig struct {
 	Dial      protocol.Dialer // to the pod's own mysqld
 	Server    Server
 	ClusterID func() string // "" while it is not known
-	Fit       func() *Unfit // nil: fit. Asked at the start of every session.
+	// Fit says why this pod may not be copied by the recipient; nil: it may. Asked at the start of every session.
+	Fit func(recipient string) *Unfit
 
 	// Event hears of changes; it may be called concurrently. nil: nobody does.
 	Event func(Event)
@@ -137,7 +138,7 @@ var (
 
 // begin opens a session with the donor's server for recipient. ctx bounds the opening only.
 func (d *Donor) begin(ctx context.Context, recipient string, wants openRequest) (*session, error) {
-	if unfit := d.cfg.Fit(); unfit != nil {
+	if unfit := d.cfg.Fit(recipient); unfit != nil {
 		return nil, &RefusedError{Donor: d.cfg.Pod, Code: unfit.Code, Message: unfit.Message, RetryAfter: busyRetryAfter}
 	}
 	s, err := d.reserve(ctx, recipient)

@@ -58,7 +58,7 @@ func newRealDonor(t testing.TB, pod string, s *mysqltest.Server, workers int) *r
 		Pod: pod, Workers: workers, Server: db,
 		Dial:      dialer(e),
 		ClusterID: func() string { return clusterID },
-		Fit: func() *Unfit {
+		Fit: func(string) *Unfit {
 			d.mu.Lock()
 			defer d.mu.Unlock()
 			return d.unfit

@@ -256,7 +256,7 @@ func TestServerKilled(t *testing.T) {
 // The endpoint takes nothing from whoever is nobody, and no nonsense.
 func TestBadRequests(t *testing.T) {
 	t.Parallel()
-	d := NewDonor(DonorConfig{Pod: "mysql-0", Fit: func() *Unfit { return &Unfit{Code: "no", Message: "no"} }})
+	d := NewDonor(DonorConfig{Pod: "mysql-0", Fit: func(string) *Unfit { return &Unfit{Code: "no", Message: "no"} }})
 	nobody := serve(t, "mysql-0", d.Handler(func(*http.Request) (string, error) { return "", errors.New("no certificate") }))
 	_, err := recipient("mysql-1").Ask(t.Context(), Peer{Pod: "mysql-0", Address: nobody}, Wants{})
 	var refused *RefusedError

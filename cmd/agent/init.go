@@ -20,12 +20,25 @@ It writes mysqld's configuration, and while it works it serves its status. It wa
 		Args: noArgs,
 	}
 	s := addOptions(cmd, false)
+	var plan, asJSON bool
+	cmd.Flags().BoolVar(&plan, "plan", false, "print what would be done next, and why; change nothing")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "with --plan: print one JSON object")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if asJSON && !plan {
+			return &usageError{text: "--json goes with --plan", command: cmd.CommandPath()}
+		}
 		log, err := s.prepare(cmd, sur)
 		if err != nil {
 			return err
 		}
 		ctx := cmd.Context()
+		if plan {
+			p, err := agent.PlanInit(ctx, s.Config, log)
+			if p != nil {
+				err = errors.Join(printPlan(sur.stdout, p, asJSON), err)
+			}
+			return err
+		}
 		return endOfInit(ctx, agent.Init(ctx, s.Config, log))
 	}
 	return cmd

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -129,6 +130,12 @@ func options() []option {
 			unset: "0s: no limit", allowed: fmt.Sprintf("0s to %v", agent.MaxLatencyLimit), help: "a donor slows the clone it gives while commits in its own mysqld take longer than this; 0s: never"},
 		{name: "donor-patience", bind: duration(func(s *settings) *time.Duration { return &s.DonorPatience }),
 			allowed: fmt.Sprintf("0s to %v", agent.MaxDonorPatience), help: "how long the previous pod may be no fit donor before init asks those before it; one that is being built itself is always waited for"},
+		{name: "heal", bind: text(func(s *settings) *string { return (*string)(&s.Heal) }),
+			allowed: "auto or report", help: "auto: a replica whose data cannot go on is cloned anew, its data kept in quarantine; report: only say so"},
+		{name: "durability", bind: text(func(s *settings) *string { return (*string)(&s.Durability) }),
+			allowed: "async or semisync", help: "semisync: a commit is acknowledged when a replica has it as well, and waits while there is none"},
+		{name: "gate-patience", bind: duration(func(s *settings) *time.Duration { return &s.GatePatience }),
+			unset: "0s: 10s, or for ever with --durability=semisync", allowed: fmt.Sprintf("0s to %v", agent.MaxGatePatience), help: "how long a restarted source waits for siblings that do not say what they have, before it takes writes"},
 		{name: "max-lag", bind: duration(func(s *settings) *time.Duration { return &s.MaxLag }),
 			allowed: fmt.Sprintf("%v to %v", agent.MinMaxLag, agent.MaxMaxLag), help: "a replica further behind its source is not ready"},
 		{name: "discovery-window", bind: duration(func(s *settings) *time.Duration { return &s.DiscoveryWindow }),
@@ -159,13 +166,21 @@ func (o option) variables() []string {
 
 // addOptions adds a flag per option to cmd, only those of agent status if status is set, and returns where their values land.
 func addOptions(cmd *cobra.Command, status bool) *settings {
+	return addSome(cmd, func(o option) bool { return !status || o.status })
+}
+
+// addOptionsNamed adds only the flags with these names.
+func addOptionsNamed(cmd *cobra.Command, names ...string) *settings {
+	return addSome(cmd, func(o option) bool { return slices.Contains(names, o.name) })
+}
+
+func addSome(cmd *cobra.Command, wanted func(option) bool) *settings {
 	s := defaults()
 	cmd.Flags().SortFlags = false
 	for _, o := range options() {
-		if status && !o.status {
-			continue
+		if wanted(o) {
+			o.bind(cmd.Flags(), s, o.name, o.help)
 		}
-		o.bind(cmd.Flags(), s, o.name, o.help)
 	}
 	return s
 }

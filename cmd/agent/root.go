@@ -50,7 +50,7 @@ Each option can also be given in the environment: --pod-name is AGENT_POD_NAME. 
 	root.SetErr(sur.stderr)
 	root.SetVersionTemplate("{{.Version}}\n")
 	root.SetFlagErrorFunc(flagError)
-	root.AddCommand(newInit(sur), newRun(sur), newStatus(sur), newVersion(sur))
+	root.AddCommand(newInit(sur), newRun(sur), newStatus(sur), newPlan(sur), newQuarantine(sur), newRebuild(sur), newHold(sur), newRelease(sur), newVersion(sur))
 	return root
 }
 

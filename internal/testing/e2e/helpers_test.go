@@ -1,13 +1,18 @@
 package e2e
 
 import (
+	"bytes"
 	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"ordinal/internal/testing/load"
 	"ordinal/internal/testing/localset"
+	"ordinal/internal/testing/mysqltest"
 )
 
 // withDeadline bounds a test: what takes longer hangs.
@@ -106,4 +111,46 @@ func mustNeverHaveStartedHalf(t *testing.T, s *localset.Set, pods int) {
 			t.Errorf("pod %d: mysqld was started on an unfinished copy", ordinal)
 		}
 	}
+}
+
+// writeOnReplica does what an operator with root's password can do: it turns super_read_only off and writes. The agent turns it on again at any
+// moment, so each statement is tried until it succeeds.
+func writeOnReplica(ctx context.Context, t *testing.T, s *localset.Set, ordinal int, statements ...string) {
+	t.Helper()
+	for _, statement := range statements {
+		waitFor(ctx, t, "a write on a replica: "+statement, func() bool {
+			_ = s.Exec(ctx, ordinal, "SET GLOBAL super_read_only = OFF")
+			_ = s.Exec(ctx, ordinal, "SET GLOBAL read_only = OFF")
+			return s.Exec(ctx, ordinal, statement) == nil
+		})
+	}
+}
+
+// replay executes an exported binlog on a pod, as an operator would: mysqlbinlog FILE | mysql.
+func replay(ctx context.Context, t *testing.T, s *localset.Set, ordinal int, file string) {
+	t.Helper()
+	d := mysqltest.Get(t)
+	read := d.Tool("mysqlbinlog", "--no-defaults", file)
+	statements, err := read.Output()
+	must(t, err)
+	password, err := os.ReadFile(s.RootPasswordFile())
+	must(t, err)
+	defaults := filepath.Join(t.TempDir(), "client.cnf")
+	must(t, os.WriteFile(defaults, []byte("[client]\nuser=root\npassword="+strings.TrimSpace(string(password))+"\n"), 0o600))
+	write := d.Tool("mysql", "--defaults-file="+defaults, "--host="+s.Pod(ordinal).Host, "--port=3306", "--binary-mode")
+	write.Stdin = bytes.NewReader(statements)
+	if out, err := write.CombinedOutput(); err != nil {
+		t.Fatalf("replay %s: %v\n%s", file, err, out)
+	}
+}
+
+// agent runs a command of the agent on a pod's volume and returns what it prints.
+func agent(t *testing.T, s *localset.Set, ordinal int, args ...string) string {
+	t.Helper()
+	cmd := exec.Command(localset.BuildAgent(t), append(args, "--volume", s.Pod(ordinal).Volume)...)
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("agent %s: %v", strings.Join(args, " "), err)
+	}
+	return string(out)
 }

@@ -31,8 +31,16 @@ type Status struct {
 	HasData       string    `json:"has_data"`
 	LagSeconds    *float64  `json:"lag_seconds"`
 	Clone         *Clone    `json:"clone"`
+	Secret        Secret    `json:"secret"`
 	Phase         string    `json:"phase"`
 	ObservedAt    time.Time `json:"observed_at"`
+}
+
+// Secret says which cluster secrets a Pod's agent holds, by their fingerprints.
+type Secret struct {
+	Current struct {
+		Fingerprint string `json:"fingerprint"`
+	} `json:"current"`
 }
 
 // Reason is why a Pod is not ready, or what to look at.

@@ -28,7 +28,7 @@ const (
 	Killed        Kind = "killed"         // a program is killed by Kill9, or because its grace was over
 	Terminating   Kind = "terminating"    // a Pod
 	Gone          Kind = "gone"           // a Pod; its volume is still there
-	VolumeDeleted Kind = "volume_deleted" // of a Pod
+	VolumeChanged Kind = "volume_changed" // of a Pod: removed, or what Change was given was done to it
 	Failed        Kind = "failed"         // the emulator itself could not do something; see Detail
 )
 

@@ -52,11 +52,12 @@ func (p Pod) optionFile() string { return filepath.Join(p.Dir, "my.cnf") }
 // A life is one life of a Pod, from its creation to its end.
 type life struct {
 	Pod
-	set  *Set
-	wipe bool          // delete the volume when it is over; guarded by the set's lock
-	stop func()        // begins the end; may be called more than once
-	over chan struct{} // closed when none of its programs runs
-	gone chan struct{} // closed by the controller, once it has taken the Pod out of the set
+	set *Set
+	// change is done to the volume when it is over; nil: nothing. Guarded by the set's lock.
+	change func(volume string) error
+	stop   func()        // begins the end; may be called more than once
+	over   chan struct{} // closed when none of its programs runs
+	gone   chan struct{} // closed by the controller, once it has taken the Pod out of the set
 
 	stopping   <-chan struct{}
 	mu         sync.Mutex

@@ -117,18 +117,29 @@ func (s *Set) Scale(ctx context.Context, replicas int) error {
 }
 
 // Delete ends a Pod and returns when it is gone. The controller then creates it anew, on the same volume.
-func (s *Set) Delete(ctx context.Context, ordinal int) error { return s.delete(ctx, ordinal, false) }
+func (s *Set) Delete(ctx context.Context, ordinal int) error { return s.delete(ctx, ordinal, nil) }
 
 // DeleteVolume is Delete with the volume removed before the Pod is created anew.
 func (s *Set) DeleteVolume(ctx context.Context, ordinal int) error {
-	return s.delete(ctx, ordinal, true)
+	return s.delete(ctx, ordinal, wipe)
 }
 
-func (s *Set) delete(ctx context.Context, ordinal int, wipe bool) error {
+// Change is Delete with something done to the volume before the Pod is created anew: a roll-back, a copy of another's. Nothing of the
+// Pod runs meanwhile.
+func (s *Set) Change(ctx context.Context, ordinal int, change func(volume string) error) error {
+	return s.delete(ctx, ordinal, change)
+}
+
+// wipe removes a volume; the next life makes an empty one.
+func wipe(volume string) error { return os.RemoveAll(volume) }
+
+func (s *Set) delete(ctx context.Context, ordinal int, change func(volume string) error) error {
 	s.mu.Lock()
 	l := s.lives[ordinal]
 	if l != nil {
-		l.wipe = l.wipe || wipe
+		if change != nil {
+			l.change = change
+		}
 		l.stop()
 	}
 	s.mu.Unlock()
@@ -237,11 +248,11 @@ func (s *Set) bury() {
 			continue
 		}
 		l.event(Event{Kind: Gone})
-		if l.wipe {
-			if err := os.RemoveAll(l.Volume); err != nil {
+		if l.change != nil {
+			if err := l.change(l.Volume); err != nil {
 				l.event(Event{Kind: Failed, Detail: err.Error()})
 			}
-			l.event(Event{Kind: VolumeDeleted})
+			l.event(Event{Kind: VolumeChanged})
 		}
 		delete(s.lives, ordinal)
 		close(l.gone)

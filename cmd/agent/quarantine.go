@@ -1,0 +1,166 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"ordinal/agent"
+	"ordinal/internal/progress"
+)
+
+func newQuarantine(sur *surroundings) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "quarantine",
+		Short: "List, bring back or drop data that was taken out of service",
+		Long: `Whatever the agent takes out of service is kept on the volume, under quarantine/, with the reason. Nothing there is used by mysqld.
+
+  list   what is there, why, how large, and what of it no other pod has
+  undo   bring data back into service; what is in service goes to quarantine instead
+  drop   remove data for good; refused where it holds the last copy of a transaction`,
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	cmd.AddCommand(newQuarantineList(sur), newQuarantineUndo(sur), newQuarantineDrop(sur))
+	return cmd
+}
+
+func newQuarantineList(sur *surroundings) *cobra.Command {
+	cmd := &cobra.Command{Use: "list", Short: "List what is in quarantine", Args: noArgs}
+	s := addOptionsNamed(cmd, "volume")
+	var asJSON bool
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		from, err := s.complete(cmd.Flags(), sur.getenv)
+		if err != nil {
+			return err
+		}
+		list, err := agent.ListQuarantine(s.Volume)
+		if err != nil {
+			return from.name(err)
+		}
+		if asJSON {
+			return json.NewEncoder(sur.stdout).Encode(map[string]any{"quarantine": list})
+		}
+		return printQuarantine(sur.stdout, list)
+	}
+	return cmd
+}
+
+func printQuarantine(w io.Writer, list []agent.QuarantineEntry) error {
+	if len(list) == 0 {
+		_, err := fmt.Fprintln(w, "nothing is in quarantine")
+		return err
+	}
+	for _, e := range list {
+		only := "every transaction in it was elsewhere when it was put there"
+		switch {
+		case e.Problem != "":
+			only = e.Problem
+		case e.OnlyHere != "":
+			only = "no other pod had: " + clean(e.OnlyHere, 300)
+		}
+		if _, err := fmt.Fprintf(w, "%s  %s  %s  %s\n  %s\n", e.Name, progress.Bytes(e.Bytes), e.At.UTC().Format(time.RFC3339), clean(e.Message, 300), only); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func newQuarantineUndo(sur *surroundings) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "undo NAME",
+		Short: "Bring data back into service at the pod's next start",
+		Long: `undo asks the agent to bring the data called NAME back. It is done by "agent init", when no mysqld runs: delete the pod, or start it
+again. What is in service then goes to quarantine, so that undo can be undone.`,
+		Example: `  agent quarantine list
+  agent quarantine undo 20261121T101500Z-binlogs_purged`,
+		Args: oneName,
+	}
+	return asks(cmd, sur, func(s *settings, name string) (string, error) {
+		return "recorded: it is brought back when the pod starts the next time (delete the pod)", agent.RequestUndo(s.Volume, name)
+	})
+}
+
+func newQuarantineDrop(sur *surroundings) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "drop NAME",
+		Short: "Remove data in quarantine for good",
+		Long: `drop asks the running agent to remove the data called NAME. It is refused where NAME holds transactions that the source does not have,
+or where that cannot be found out: --even-the-last-copy removes it all the same.`,
+		Args: oneName,
+	}
+	force := cmd.Flags().Bool("even-the-last-copy", false, "remove it although no other pod has all of its transactions")
+	return asks(cmd, sur, func(s *settings, name string) (string, error) {
+		return "recorded: the agent of this pod does it at once; see agent quarantine list and its log", agent.RequestDrop(s.Volume, name, *force)
+	})
+}
+
+func newRebuild(sur *surroundings) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "rebuild",
+		Short: "Ask for a new copy of a pod's data",
+		Long: `rebuild asks the agent to replace the pod's data by a new copy of another pod's. A replica goes on serving reads meanwhile. A source does it
+at its next start, and only if a sibling has data. The old data is kept in quarantine.`,
+		Args: noArgs,
+	}
+	return asks(cmd, sur, func(s *settings, _ string) (string, error) {
+		return "recorded: a replica begins at once, a source when its pod starts the next time", agent.RequestRebuild(s.Volume)
+	})
+}
+
+func newHold(sur *surroundings) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "hold",
+		Short: "Ask the agent not to start replication that somebody stopped",
+		Long: `hold leaves a mark on the volume. As long as it is there the agent does not start, configure or rebuild replication on this pod. It goes on to
+keep a replica read-only, and to stop it from following a stranger.`,
+		Example: `  agent hold --reason "upgrade of the reports server"
+  agent release`,
+		Args: noArgs,
+	}
+	reason := cmd.Flags().String("reason", "", "why, for whoever looks at the pod's status")
+	return asks(cmd, sur, func(s *settings, _ string) (string, error) {
+		return "the agent does not start replication here until: agent release", agent.Hold(s.Volume, *reason)
+	})
+}
+
+func newRelease(sur *surroundings) *cobra.Command {
+	cmd := &cobra.Command{Use: "release", Short: "End what agent hold asked for", Args: noArgs}
+	return asks(cmd, sur, func(s *settings, _ string) (string, error) {
+		return "the agent keeps replication running again", agent.Release(s.Volume)
+	})
+}
+
+// asks makes a command that leaves a wish on the volume.
+func asks(cmd *cobra.Command, sur *surroundings, ask func(s *settings, name string) (done string, err error)) *cobra.Command {
+	s := addOptionsNamed(cmd, "volume")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		from, err := s.complete(cmd.Flags(), sur.getenv)
+		if err != nil {
+			return err
+		}
+		name := ""
+		if len(args) > 0 {
+			name = args[0]
+		}
+		done, err := ask(s, name)
+		if err != nil {
+			return from.name(err)
+		}
+		_, err = fmt.Fprintln(sur.stdout, done)
+		return err
+	}
+	return cmd
+}
+
+// oneName wants the name of something in quarantine.
+func oneName(cmd *cobra.Command, args []string) error {
+	if len(args) == 1 {
+		return nil
+	}
+	return &usageError{text: "the name of one entry is needed", hint: "see agent quarantine list", command: cmd.CommandPath()}
+}
