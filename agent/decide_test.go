@@ -214,7 +214,26 @@ func TestReplica(t *testing.T) {
 		{"initialised instead of cloned, source is closed", base(func(v *view) { v.ClusterID = ""; v.Source.Status.State = StateGateClosed }), StateNotReplicating, actNone, "not cloned"},
 		{"the source's server_uuid", base(func(v *view) { v.SameUUID = "mysql-0"; v.ServerKnown = false }), StateNotReplicating, actNewUUID, "duplicate_server_uuid"},
 		{"stopped by hand, held", base(func(v *view) { v.Channels[0].ReceiverState = "OFF"; v.Held = "upgrade" }), StateNotReplicating, actNone, "replication_held: replication is not started: upgrade"},
-		{"a new copy is complete", base(func(v *view) { v.Volume = volume.Switching }), StateWaitingForMysqld, actSwitch, "rebuilding"},
+		{"a new copy is complete, data is received", base(func(v *view) { v.Volume, v.Lineage = volume.Switching, clusterA }), StateNotReplicating, actStop, "nothing more is received"},
+		{"a new copy is complete", base(func(v *view) {
+			v.Volume, v.Lineage, v.Channels[0].ReceiverState = volume.Switching, clusterA, "OFF"
+		}), StateNotReplicating, actSwitch, "rebuilding"},
+		{"a new copy is complete, the source lacks what came meanwhile", base(func(v *view) {
+			v.Volume, v.Lineage, v.Channels = volume.Switching, clusterA, nil
+			v.Waiting = gtids(t, ours+":121")
+		}), StateNotReplicating, actNone, "1 transactions of the old data"},
+		{"a new copy is complete, that was exported", base(func(v *view) {
+			v.Volume, v.Lineage, v.Channels = volume.Switching, clusterA, nil
+			v.Waiting, v.OnlyHere = gtids(t, ours+":121"), gtids(t, ours+":121")
+		}), StateNotReplicating, actSwitch, ""},
+		{"a new copy is complete, the source is silent", base(func(v *view) {
+			v.Volume, v.Lineage, v.Channels, v.Source = volume.Switching, clusterA, nil, silent("mysql-0")
+		}), StateNotReplicating, actNone, "100 transactions of the old data"},
+		{"a new copy is complete, mysqld is down", base(func(v *view) { v.Volume, v.Mysqld = volume.Switching, mysqldView{Why: "refused"} }), StateWaitingForMysqld, actNone, "refused"},
+		{"a new copy is complete, mysqld stays down", base(func(v *view) {
+			v.Volume, v.Mysqld, v.DownLong = volume.Switching, mysqldView{Why: "refused"}, true
+		}), StateNotReplicating, actSwitch, ""},
+		{"a switch was begun", base(func(v *view) { v.Volume, v.Mysqld, v.SwitchBegun = volume.Switching, mysqldView{}, true }), StateNotReplicating, actSwitch, ""},
 		{"mysqld runs on the new copy", base(func(v *view) { v.Replaced = true }), StateNotReplicating, actRetire, "rebuilding"},
 		{"cause is gone", base(func(v *view) { v.Rebuild = &rebuildView{} }), StateReplicating, actDropRebuild, ""},
 		{"cause cannot be looked at", base(func(v *view) { v.Rebuild = &rebuildView{}; v.Source = silent("mysql-0"); v.Channels = nil }), StateNotReplicating, actNone, "source_unreachable"},

@@ -83,7 +83,7 @@ succeed later with nothing changed.
 
 // Each option has what the documentation needs, and each flag of a command comes from the table.
 func TestOptionTable(t *testing.T) {
-	known := map[string]bool{"json": true, "watch": true, "help": true, "version": true}
+	known := map[string]bool{"json": true, "watch": true, "help": true, "version": true, "plan": true, "reason": true, "even-the-last-copy": true}
 	variables := map[string]string{}
 	for _, o := range options() {
 		if known[o.name] {

@@ -15,6 +15,7 @@ var mayImport = map[string][]string{
 	"mysqlx":              {},
 	"internal/arena":      {},
 	"internal/atomicfile": {},
+	"internal/binlog":     {"mysqlx"}, // binlogs speak of GTID sets
 	"internal/innodb":     {},
 	"internal/coalesce":   {},
 	"internal/pace":       {},
