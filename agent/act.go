@@ -74,6 +74,8 @@ func (r *runner) do(ctx context.Context, d verdict, v view) error {
 	case actDropSpare:
 		r.log.Warn("room is short: removing data in quarantine of which every transaction is in service", zap.String("quarantine", d.Spare))
 		return r.dropSpare(ctx, d.Spare, v)
+	case actExport:
+		return r.exportErrant(ctx, v.Lasting, v.Older)
 	case actAnswer:
 		return r.answerRequest(ctx, v)
 	case actRetire:

@@ -13,6 +13,7 @@ import (
 	"ordinal/clone"
 	"ordinal/internal/trust"
 	"ordinal/internal/volume"
+	"ordinal/mysqlx"
 )
 
 // A cloner makes a copy of a donor's data on the pod's volume. It goes on with the copy that an earlier process left unfinished.
@@ -349,7 +350,7 @@ func (c *cloner) receive(ctx context.Context, donor int, offer *clone.Offer, res
 		return err
 	}
 	c.show(showing{State: StateFinishing, HasData: DataBuilding})
-	if err := c.complete(ctx); err != nil {
+	if err := c.complete(ctx, offer.Hello.GTIDExecuted); err != nil {
 		return &localError{err}
 	}
 	c.log.Info("cloned", zap.String("donor", pod), zap.Int("files", sum.Files), zap.Uint64("bytes", sum.Bytes),
@@ -359,8 +360,11 @@ func (c *cloner) receive(ctx context.Context, donor int, offer *clone.Offer, res
 
 // complete makes the copy the volume's data. An error after the copy was recorded as complete is none of the copy's: switching to it is tried
 // once more.
-func (c *cloner) complete(ctx context.Context) error {
-	err := c.vol.Complete(ctx, c.gen, volume.Facts{})
+func (c *cloner) complete(ctx context.Context, atLeast string) error {
+	if _, err := mysqlx.ParseGTIDSet(atLeast); err != nil {
+		atLeast = "" // it came over the network; less is said of the copy then
+	}
+	err := c.vol.Complete(ctx, c.gen, volume.Facts{GTIDExecuted: atLeast})
 	if err == nil || ctx.Err() != nil {
 		return err
 	}

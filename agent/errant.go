@@ -30,13 +30,17 @@ func (r *runner) exportErrant(ctx context.Context, only mysqlx.GTIDSet, generati
 	if done || err != nil {
 		return err
 	}
-	result, where, err := r.export(ctx, only, generation)
+	result, where, err := r.export(ctx, generation, func(data *os.Root, out *os.File) (binlog.Result, error) {
+		return binlog.Export(ctx, data, binlogName, only, out)
+	})
 	var damaged *binlog.DamageError
-	switch {
-	case errors.Is(err, binlog.ErrEncrypted), errors.As(err, &damaged):
+	if errors.Is(err, binlog.ErrEncrypted) || errors.As(err, &damaged) {
 		r.log.Warn("the transactions that only this pod has cannot be exported; they are in the data that is kept", zap.Error(err))
-		return nil
-	case err != nil:
+		result, where, err = r.export(ctx, generation, func(*os.Root, *os.File) (binlog.Result, error) {
+			return binlog.Result{Missing: only, Transactions: []binlog.Transaction{}}, nil
+		})
+	}
+	if err != nil {
 		return err
 	}
 	r.log.Warn("exported the transactions that only this pod has", zap.Int("transactions", result.Count), zap.Stringer("gtid_set", result.Exported),
@@ -44,7 +48,10 @@ func (r *runner) exportErrant(ctx context.Context, only mysqlx.GTIDSet, generati
 	return nil
 }
 
-func (r *runner) export(ctx context.Context, only mysqlx.GTIDSet, generation int) (result binlog.Result, where string, err error) {
+// export makes one export of a generation: what write puts into the file, and the list that it returns.
+func (r *runner) export(ctx context.Context, generation int, write func(data *os.Root, out *os.File) (binlog.Result, error)) (
+	result binlog.Result, where string, err error,
+) {
 	gen, err := r.vol.Generation(generation)
 	if err != nil {
 		return result, "", err
@@ -59,7 +66,7 @@ func (r *runner) export(ctx context.Context, only mysqlx.GTIDSet, generation int
 	if err != nil {
 		return result, "", err
 	}
-	result, err = binlog.Export(ctx, gen.Root(), binlogName, only, f)
+	result, err = write(gen.Root(), f)
 	if err = errors.Join(err, f.Close()); err != nil {
 		return result, "", err
 	}
@@ -75,9 +82,15 @@ func (r *runner) export(ctx context.Context, only mysqlx.GTIDSet, generation int
 
 // exported reports whether an earlier try has exported all of that already.
 func (r *runner) exported(only mysqlx.GTIDSet, generation int) (bool, error) {
+	set, err := r.exportedOf(generation)
+	return err == nil && set.Contains(only), err
+}
+
+// exportedOf is what was exported of a generation so far, or could not be found in its binlogs.
+func (r *runner) exportedOf(generation int) (set mysqlx.GTIDSet, err error) {
 	dirs, err := r.vol.Exports(generation)
 	if err != nil {
-		return false, err
+		return set, err
 	}
 	for _, dir := range dirs {
 		var result binlog.Result
@@ -86,13 +99,11 @@ func (r *runner) exported(only mysqlx.GTIDSet, generation int) (bool, error) {
 			err = json.Unmarshal(text, &result)
 		}
 		if err != nil {
-			return false, fmt.Errorf("read what was exported before: %w", err)
+			return set, fmt.Errorf("read what was exported before: %w", err)
 		}
-		if result.Exported.Union(result.Missing).Contains(only) {
-			return true, nil
-		}
+		set = set.Union(result.Exported).Union(result.Missing)
 	}
-	return false, nil
+	return set, nil
 }
 
 // observeSpare looks for data in quarantine that could make room, where room is short and what is served has proven itself.

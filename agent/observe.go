@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
+	"slices"
 	"time"
 
 	"ordinal/internal/volume"
@@ -252,10 +253,18 @@ func (r *runner) observeSwitch(v *view, content *volume.Content) (err error) {
 		v.SwitchBegun = true // there is nothing to compare it with
 		return nil
 	}
-	v.Lineage = content.Record.ClusterID
-	if v.OnlyHere, err = mysqlx.ParseGTIDSet(content.Record.Replaces.OnlyHere); err != nil {
+	v.Lineage, v.Older = content.Record.ClusterID, content.Record.Replaces.Generation
+	if v.Copied, err = mysqlx.ParseGTIDSet(content.Record.GTIDExecuted); err != nil {
+		return fmt.Errorf("read what the new copy has: %w", err)
+	}
+	noted, err := mysqlx.ParseGTIDSet(content.Record.Replaces.OnlyHere)
+	if err != nil {
 		return fmt.Errorf("read what only the old data has: %w", err)
 	}
+	if v.OnlyHere, err = r.exportedOf(content.Record.Replaces.Generation); err != nil {
+		return err
+	}
+	v.OnlyHere = v.OnlyHere.Union(noted)
 	v.DownLong = !r.downSince.IsZero() && r.now().Sub(r.downSince) >= downLong
 	v.SwitchBegun, err = r.vol.SwitchBegun()
 	return err
@@ -306,6 +315,11 @@ func (r *runner) observeSource(ctx context.Context, v *view) {
 		v.Source.Kind, v.Source.Why = PeerSilent, fmt.Sprintf("%s names its transactions in a way that cannot be read: %v", v.Source.Pod, err)
 		return
 	}
+	if !sourceBehind(v.Channels) {
+		// A commit of its own that waits for our acknowledgement is not in its gtid_executed yet, and is with us already. Should it have
+		// lost transactions of this server_uuid, it does not feed us: its side of the connection compares as well.
+		theirs = theirs.Union(ofServer(v.Mysqld.Facts.GTIDExecuted.Union(v.Waiting), v.Source.Status.ServerUUID))
+	}
 	v.Surplus, v.Abroad = v.Mysqld.Facts.GTIDExecuted.Union(v.Waiting).Subtract(theirs), v.Waiting.Subtract(theirs)
 	if v.Source.Status.State != StateSource {
 		// It may be about to catch up: what it lacks today is no reason to throw anything away.
@@ -314,6 +328,11 @@ func (r *runner) observeSource(ctx context.Context, v *view) {
 	}
 	r.surplus.add(v.Surplus, v.Source.Status.ObservedAt)
 	v.Lasting = r.surplus.lasting()
+}
+
+// sourceBehind reports whether the source has said that it lacks transactions of its own that we have.
+func sourceBehind(channels []mysqlx.ReplicaStatus) bool {
+	return slices.ContainsFunc(channels, func(c mysqlx.ReplicaStatus) bool { return c.ReceiverError.Class() == mysqlx.ClassSourceBehind })
 }
 
 // A surplus tells transactions that the source does not have from those it had executed but not yet told of: only what

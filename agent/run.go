@@ -279,7 +279,8 @@ func (r *runner) report(ctx context.Context, v view, d verdict) {
 		if v.Mysqld.Reach == mysqldUp {
 			s.ClusterID, s.ServerUUID, s.ServerVersion = v.ClusterID, facts.ServerUUID, facts.Version
 			s.GTIDExecuted, s.GTIDPurged = facts.GTIDExecuted.String(), facts.GTIDPurged.String()
-			s.GTIDWaiting, s.GTIDLocal = v.Waiting.String(), v.Local.String()
+			// What a copy has that waits to be served is safe here as well.
+			s.GTIDWaiting, s.GTIDLocal = v.Waiting.Union(v.Copied).Subtract(facts.GTIDExecuted).String(), v.Local.String()
 		}
 	})
 }

@@ -26,9 +26,11 @@ type view struct {
 
 	ServerID uint32 // what server_id has to be
 	// The next four are about a new copy that waits to take the place of the old data.
+	Older       int            // the generation that is still served
 	SwitchBegun bool           // mysqld cannot start on the old data any more
 	DownLong    bool           // mysqld on the old data has not answered for so long that nobody expects it to
 	OnlyHere    mysqlx.GTIDSet // what was exported of the old data
+	Copied      mysqlx.GTIDSet // what the new copy has at least
 	Lineage     string         // the cluster that the new copy is of
 
 	Served   bool   // the pod has been ready on this data before
@@ -111,6 +113,7 @@ const (
 	actApply           act = "execute what was received"
 	actSwitch          act = "restart mysqld on the new copy"
 	actDropSpare       act = "remove the oldest data in quarantine, to make room"
+	actExport          act = "export what only this pod has"
 	actAnswer          act = "do what somebody asked for"
 	actRetire          act = "put the replaced data aside"
 	actRebuild         act = "build a new copy beside the data"
@@ -193,12 +196,19 @@ func decideSwitch(v view) verdict {
 	case v.Mysqld.Reach != mysqldUp:
 		d.State = StateWaitingForMysqld
 		return d.because(CodeRebuilding, "the new copy is complete; before the switch the old data is asked what it has got meanwhile: %s", v.Mysqld.Why)
+	case v.Role == RoleReplica && !v.Mysqld.Facts.SuperReadOnly:
+		d.Do = actClose
+		return d.because(CodeReadOnlyReasserted, "super_read_only was off on a replica")
 	case receiving(v.Channels):
 		d.Do = actStop
 		return d.because(CodeRebuilding, "the new copy is complete: nothing more is received on the old data")
 	}
-	left := v.Mysqld.Facts.GTIDExecuted.Union(v.Waiting).Subtract(v.OnlyHere)
+	left := v.Mysqld.Facts.GTIDExecuted.Union(v.Waiting).Subtract(v.OnlyHere).Subtract(v.Copied)
 	if lost := left.Subtract(v.elsewhere()); !lost.IsEmpty() {
+		if v.Lasting.Contains(lost) {
+			d.Do = actExport
+			return d.because(CodeErrantTransactions, "the new copy is complete; the old data has got %d transactions meanwhile that %s lacks", lost.Count(), v.Source.Pod)
+		}
 		return d.because(CodeRebuilding, "the new copy is complete; %d transactions of the old data are not known to be elsewhere (%s): waiting for the source to say that it has them",
 			lost.Count(), orNotKnown(lost.String()))
 	}

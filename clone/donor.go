@@ -204,7 +204,7 @@ func (d *Donor) busy(why string) error {
 
 // open asks the donor's server for a snapshot, after checking that a clone can carry everything it has.
 func (d *Donor) open(s *session) error {
-	warnings, err := d.preflight(s.ctx)
+	executed, warnings, err := d.preflight(s.ctx)
 	if err != nil {
 		return err
 	}
@@ -225,7 +225,7 @@ func (d *Donor) open(s *session) error {
 	s.fresh, s.snapshot = server, server.Snapshot()
 	s.hello = stream.Hello{
 		SessionID: s.id, DonorPod: d.cfg.Pod, ClusterID: d.cfg.ClusterID(),
-		ServerVersion: p.Version, PageSize: p.PageSize, EstimatedBytes: estimate, Warnings: warnings,
+		ServerVersion: p.Version, PageSize: p.PageSize, EstimatedBytes: estimate, GTIDExecuted: executed, Warnings: warnings,
 		Parameters: p.Config, Collations: p.Collations,
 	}
 	for _, plugin := range p.Plugins {

@@ -121,22 +121,24 @@ func (s Stage) valid() bool { return s >= StageInit && s <= StageDone }
 // Hello describes the donor and what it is about to send. It is the first frame, and decides which frames may follow: a lane
 // beside the main one carries nothing but Data of FILE_COPY, and a resumed stream goes on in the middle of a stage or after one.
 type Hello struct {
-	FormatVersion  int               `json:"format_version"` // [Version]; the Writer sets it
-	SessionID      string            `json:"session_id"`
-	Attempt        int               `json:"attempt"`       // the streams of one attempt belong together
-	Lane           int               `json:"lane"`          // which of them this is; 0 is the main one
-	Lanes          int               `json:"lanes"`         // how many there are
-	Resumes        Stage             `json:"resumes"`       // the stage in which it goes on; 0: from the beginning
-	ResumesEnded   bool              `json:"resumes_ended"` // that stage is over at the recipient
-	DonorPod       string            `json:"donor_pod"`
-	ClusterID      string            `json:"cluster_id"`
-	ServerVersion  string            `json:"server_version"`
-	PageSize       uint32            `json:"page_size"`       // innodb_page_size in bytes
-	EstimatedBytes uint64            `json:"estimated_bytes"` // 0 if not known
-	Warnings       []string          `json:"warnings,omitempty"`
-	Parameters     map[string]string `json:"parameters,omitempty"` // the server's CONFIG values by name
-	Plugins        []Plugin          `json:"plugins,omitempty"`
-	Collations     []string          `json:"collations,omitempty"`
+	FormatVersion  int    `json:"format_version"` // [Version]; the Writer sets it
+	SessionID      string `json:"session_id"`
+	Attempt        int    `json:"attempt"`       // the streams of one attempt belong together
+	Lane           int    `json:"lane"`          // which of them this is; 0 is the main one
+	Lanes          int    `json:"lanes"`         // how many there are
+	Resumes        Stage  `json:"resumes"`       // the stage in which it goes on; 0: from the beginning
+	ResumesEnded   bool   `json:"resumes_ended"` // that stage is over at the recipient
+	DonorPod       string `json:"donor_pod"`
+	ClusterID      string `json:"cluster_id"`
+	ServerVersion  string `json:"server_version"`
+	PageSize       uint32 `json:"page_size"`       // innodb_page_size in bytes
+	EstimatedBytes uint64 `json:"estimated_bytes"` // 0 if not known
+	// GTIDExecuted is what the donor had executed when the session began: the copy has at least that. "" if not known, or too long to tell.
+	GTIDExecuted string            `json:"gtid_executed,omitempty"`
+	Warnings     []string          `json:"warnings,omitempty"`
+	Parameters   map[string]string `json:"parameters,omitempty"` // the server's CONFIG values by name
+	Plugins      []Plugin          `json:"plugins,omitempty"`
+	Collations   []string          `json:"collations,omitempty"`
 }
 
 // Plugin is a plugin of the donor that a server started on the copy must have.
