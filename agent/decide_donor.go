@@ -68,6 +68,15 @@ func decideDonor(v donorView) donorChoice {
 			}
 		}
 	}
+	held, ok := v.held()
+	lost := ok && held.Fate == donorUnfit // for longer than anybody keeps a snapshot
+	wait := func(why []Reason) donorChoice {
+		if lost {
+			// Others may wait to hear that nothing comes of this copy.
+			return donorChoice{Step: donorDrop, Reasons: why}
+		}
+		return donorChoice{Step: donorWait, Reasons: why}
+	}
 	var passed []Reason
 	previous := true
 	for _, c := range v.Candidates {
@@ -79,14 +88,14 @@ func decideDonor(v donorView) donorChoice {
 		}
 		passed = append(passed, c.Reason)
 		if c.Fate != donorUnfit || previous && c.UnfitFor < v.Patience {
-			return donorChoice{Step: donorWait, Reasons: passed}
+			return wait(passed)
 		}
 		previous = false
 	}
 	if len(passed) == 0 {
 		return donorChoice{Step: donorNone}
 	}
-	return donorChoice{Step: donorWait, Reasons: passed}
+	return wait(passed)
 }
 
 // copyPatience is the patience with the donor of an unfinished copy: five minutes where two are the rule, which is what a donor's lease on its

@@ -53,7 +53,7 @@ func TestDecideDonor(t *testing.T) {
 		{"its donor is waited for longer", candidates{unfit(long), open, open, open}, 3, donorWait, 0, "3"},
 		{"but not for ever", candidates{unfit(long * 5 / 2), open, open, open}, 3, donorAsk, 2, "3"},
 		{"a lost donor from elsewhere: back to the order", candidates{open, unfit(long * 5 / 2), open, open}, 2, donorAsk, 3, ""},
-		{"a lost donor, nobody else is fit", candidates{unfit(long), unfit(long * 5 / 2), unfit(0), unfit(0)}, 2, donorWait, 0, "3210"},
+		{"a lost donor, nobody else is fit", candidates{unfit(long), unfit(long * 5 / 2), unfit(0), unfit(0)}, 2, donorDrop, 0, "3210"},
 		{"its donor is being built anew", candidates{building, open, open, open}, 3, donorDrop, 0, "3"},
 		{"its donor turned out corrupt", candidates{corrupt, open, open, open}, 3, donorAsk, 2, ""},
 		{"a copy from a pod that is no candidate", candidates{open, open, open, open}, 7, donorAsk, 3, ""},

@@ -86,6 +86,17 @@ func (c serverConfig) render() []byte {
 	return b.Bytes()
 }
 
+// settings are the lines of the file that mysqld has to follow.
+func (c serverConfig) settings() map[string]string {
+	set := map[string]string{}
+	for line := range strings.Lines(string(c.render())) {
+		if key, value, ok := strings.Cut(strings.TrimSpace(line), " = "); ok && key != "datadir" && key != "plugin_load_add" {
+			set[key] = value
+		}
+	}
+	return set
+}
+
 // write puts the file into dir, durably, if it is not there already. It reports whether anything changed.
 func (c serverConfig) write(dir string) (changed bool, err error) {
 	if same, err := c.isWritten(dir); same || err != nil {

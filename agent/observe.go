@@ -18,6 +18,7 @@ const (
 	sqlTimeout     = 5 * time.Second
 	abandonedAfter = 30 * time.Second // the image's entry point leaves the data directory alone for a second or two between its servers
 	bytesEvery     = time.Minute
+	overridesEvery = 30 * time.Second
 	downLong       = 5 * time.Minute  // a mysqld that has been away for so long does not come up on its data any more
 	siblingsEvery  = 10 * time.Second // how often an open source looks at its siblings
 	tablesEvery    = 10 * time.Second
@@ -69,6 +70,7 @@ func (r *runner) observe(ctx context.Context) (view, error) {
 	if v.ClusterID != "" {
 		v.Want.User = mysqlx.ReplicationAccount(v.ClusterID)
 	}
+	v.Overridden = r.overrides(ctx, db)
 	v.Waiting = waiting(v)
 	r.observeRotation(&v)
 	if v.Role == RoleSource {
@@ -231,6 +233,19 @@ func (r *runner) userTables(ctx context.Context, db *mysqlx.DB) *int {
 	return r.tables
 }
 
+// overrides looks, now and then, which of the agent's settings something else has changed: another file, or SET PERSIST.
+func (r *runner) overrides(ctx context.Context, db *mysqlx.DB) []mysqlx.Override {
+	if !r.overridesAt.IsZero() && r.now().Sub(r.overridesAt) < overridesEvery {
+		return r.overridden
+	}
+	found, err := db.Overrides(ctx, r.config().settings())
+	if err != nil {
+		return r.overridden
+	}
+	r.overridden, r.overridesAt = found, r.now()
+	return found
+}
+
 // dataBytes asks how large a copy would be, now and then: it makes the server look at every tablespace.
 func (r *runner) dataBytes(ctx context.Context, db *mysqlx.DB) *uint64 {
 	if r.bytes != nil && r.now().Sub(r.bytesAt) < bytesEvery {
@@ -338,29 +353,27 @@ func sourceBehind(channels []mysqlx.ReplicaStatus) bool {
 // A surplus tells transactions that the source does not have from those it had executed but not yet told of: only what
 // several answers in a row lack counts.
 type surplus struct {
-	set   mysqlx.GTIDSet
-	turns int
-	at    time.Time // of the source's last answer, by its clock
+	sets []mysqlx.GTIDSet // of the latest answers, at most lastingTurns
+	at   time.Time        // of the source's last answer, by its clock
 }
 
 func (s *surplus) add(set mysqlx.GTIDSet, at time.Time) {
-	switch {
-	case set.IsEmpty():
-		*s = surplus{at: at}
-	case s.turns == 0:
-		*s = surplus{set: set, turns: 1, at: at}
-	case at != s.at:
-		both := s.set.Subtract(s.set.Subtract(set))
-		*s = surplus{set: both, turns: s.turns + 1, at: at}
-		if both.IsEmpty() {
-			*s = surplus{set: set, turns: 1, at: at}
-		}
+	if len(s.sets) > 0 && at.Equal(s.at) {
+		return // the same answer proves nothing more
+	}
+	s.sets, s.at = append(s.sets, set), at
+	if len(s.sets) > lastingTurns {
+		s.sets = s.sets[1:]
 	}
 }
 
 func (s *surplus) lasting() mysqlx.GTIDSet {
-	if s.turns < lastingTurns {
+	if len(s.sets) < lastingTurns {
 		return mysqlx.GTIDSet{}
 	}
-	return s.set
+	all := s.sets[0]
+	for _, set := range s.sets[1:] {
+		all = intersect(all, set)
+	}
+	return all
 }

@@ -86,16 +86,19 @@ type runner struct {
 	siblingsAt time.Time
 	rebuild    *rebuild // nil: none is under way
 	failures   failures
-	kept       []string    // names in quarantine that are not to make room
-	rotated    *trust.Keys // whose passwords the accounts are known to have; nil: not known
-	discarded  *trust.Keys // since whose rotation no former password is valid
-	channelHas *trust.Keys // whose password the channel has; nil: not known
-	tables     *int
-	tablesAt   time.Time
-	bytes      *uint64
-	bytesAt    time.Time
-	lastState  State    // what was logged last
-	lastWhy    []Reason // and why
+
+	overridden  []mysqlx.Override
+	overridesAt time.Time
+	kept        []string    // names in quarantine that are not to make room
+	rotated     *trust.Keys // whose passwords the accounts are known to have; nil: not known
+	discarded   *trust.Keys // since whose rotation no former password is valid
+	channelHas  *trust.Keys // whose password the channel has; nil: not known
+	tables      *int
+	tablesAt    time.Time
+	bytes       *uint64
+	bytesAt     time.Time
+	lastState   State    // what was logged last
+	lastWhy     []Reason // and why
 }
 
 // connect prepares the ways to the pod's own server; none is used yet.

@@ -46,6 +46,8 @@ type view struct {
 	Quarantine []volume.QuarantineEntry
 
 	Rotation rotationView
+	Overridden []mysqlx.Override // settings of ours that something else has changed
+
 	Semisync semisyncView
 
 	Source  PeerAnswer     // of a replica: the set's source
@@ -160,6 +162,9 @@ func decide(v view) verdict {
 		d = decideSource(v)
 	default:
 		d = decideReplica(v)
+	}
+	for _, o := range v.Overridden {
+		d = d.because(CodeConfigOverridden, "%s", o)
 	}
 	if name, ok := spare(v.Quarantine, v); d.Do == actNone && ok {
 		d.Do, d.Spare = actDropSpare, name
