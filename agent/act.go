@@ -88,6 +88,8 @@ func (r *runner) do(ctx context.Context, d verdict, v view) error {
 		return r.discard(ctx)
 	case actChannelPassword:
 		return r.channelPassword(ctx, v)
+	case actSettle:
+		return r.settle(ctx)
 	case actSemisync:
 		return db.SetSemiSyncSource(ctx, v.Semisync.Wanted)
 	case actStart:

@@ -168,7 +168,7 @@ func (c *cloner) drop(ctx context.Context, why []Reason) error {
 	if !ok {
 		return nil
 	}
-	c.log.Info("removing an unfinished copy", zap.Int("generation", record.Number), zap.Stringers("reasons", why))
+	c.log.Info("removing an unfinished copy; starting over", zap.Int("generation", record.Number), zap.Stringers("reasons", why))
 	if err := c.vol.Discard(ctx, record.Number); err != nil {
 		return fmt.Errorf("remove the unfinished copy: %w", err)
 	}
@@ -181,7 +181,11 @@ func (c *cloner) waitForDonors(ctx context.Context, reasons []Reason) error {
 	if c.gen != nil {
 		has = DataBuilding
 	}
-	c.wait(StateWaitingForDonor, has, reasons)
+	state := StateWaitingForDonor
+	if c.id.Role() == RoleSource {
+		state = StateWaitingForSiblings
+	}
+	c.wait(state, has, reasons)
 	if err := c.pause.sleep(ctx); err != nil {
 		return err
 	}

@@ -33,7 +33,7 @@ func decideSource(v view) verdict {
 	switch {
 	case v.Rotation.Rotate:
 		d.Do, d.State = actRotate, StateSource
-		return d.because(CodeStarting, "the cluster secret has changed: the accounts get new passwords, and keep the former ones for a time")
+		return d.because(CodeStarting, "the accounts get the cluster secret's passwords if they have others, which stay valid for a time")
 	case v.Rotation.Discard:
 		d.Do, d.State = actDiscard, StateSource
 		return d.because(CodeStarting, "nobody uses the accounts' former passwords any more")
@@ -48,6 +48,10 @@ func decideSource(v view) verdict {
 // openSource reports on a source that takes writes.
 func openSource(v view) verdict {
 	d := verdict{State: StateSource, Serving: true}
+	if v.Semisync.blocks() && v.Semisync.Waiting > 0 {
+		d.Do = actSettle
+		return d.because(CodeNobodyAcknowledges, "commits wait for a replica, and keep the one that is being cloned from its copy: they are ended, and none is taken until it acknowledges")
+	}
 	for _, p := range v.Siblings {
 		if p.Kind == PeerAnswered && p.Status.State == StateSourceIsStranger {
 			d = d.because(CodeSiblingsAreStrangers, "%s holds data of cluster %s and does not follow this source, whose data is of %s", p.Pod, p.Status.ClusterID, v.ClusterID)
@@ -135,6 +139,8 @@ func decideGate(v view) verdict {
 		return catchUp(d, v, g)
 	case len(g.Waits) > 0:
 		return d
+	case v.Semisync.blocks():
+		return d.because(CodeNobodyAcknowledges, "no writes are taken until the pod that is being cloned has its copy and can acknowledge them")
 	case len(v.Channels) > 0 || !v.ServerKnown:
 		d.Do = actResetChannels
 		return d.because(CodeStarting, "this source has everything that its siblings have: forgetting replication channels")

@@ -20,7 +20,7 @@ import (
 
 // donor hands out copies of this pod's data while it is fit to.
 func (r *runner) donor() *clone.Donor {
-	events := &donorEvents{log: r.log, metrics: r.metrics}
+	events := r.events
 	return clone.NewDonor(clone.DonorConfig{
 		Pod:          r.id.Pod,
 		Workers:      r.cfg.Workers(),
@@ -107,6 +107,13 @@ type donorEvents struct {
 	mu      sync.Mutex
 	session string // the latest one; "" once it is over
 	sent    uint64 // its bytes that are counted
+}
+
+// giving reports whether a copy is under way, or waits for its recipient.
+func (d *donorEvents) giving() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.session != ""
 }
 
 // hear takes in one event.

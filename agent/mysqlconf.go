@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -86,11 +87,11 @@ func (c serverConfig) render() []byte {
 	return b.Bytes()
 }
 
-// settings are the lines of the file that mysqld has to follow.
+// settings are the lines of the file that mysqld has to follow for as long as it runs. What the agent turns on and off itself is none.
 func (c serverConfig) settings() map[string]string {
 	set := map[string]string{}
 	for line := range strings.Lines(string(c.render())) {
-		if key, value, ok := strings.Cut(strings.TrimSpace(line), " = "); ok && key != "datadir" && key != "plugin_load_add" {
+		if key, value, ok := strings.Cut(strings.TrimSpace(line), " = "); ok && !slices.Contains([]string{"datadir", "plugin_load_add", "super_read_only", "offline_mode"}, key) {
 			set[key] = value
 		}
 	}

@@ -47,6 +47,7 @@ func Run(ctx context.Context, cfg Config, log *zap.Logger) error {
 		client:    &PeerClient{Peers: self.peers, TLS: keys},
 		readiness: Readiness{MaxLag: cfg.MaxLag},
 	}
+	r.events = &donorEvents{log: r.log, metrics: r.metrics}
 	if err := r.connect(); err != nil {
 		return err
 	}
@@ -67,6 +68,7 @@ type runner struct {
 	now     func() time.Time
 
 	passwords *passwords
+	events    *donorEvents
 
 	agent mysqlx.Endpoint // for connections that speak another protocol than SQL
 	db    *mysqlx.DB      // as the agent's account

@@ -2,6 +2,9 @@ package agent
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"time"
 
 	"ordinal/mysqlx"
 )
@@ -21,9 +24,14 @@ type semisyncView struct {
 	Known   bool // the rest was asked
 	Plugins bool // the server has what it needs
 	On      bool
-	Clients int // replicas that acknowledge
-	Waiting int // sessions whose commit waits for one
+	Clients int  // replicas that acknowledge
+	Waiting int  // commits that wait for one; a group of them counts once
+	Giving  bool // a pod is being cloned from this one
 }
+
+// blocks reports whether commits that wait for a replica keep that very replica from being cloned: the server ends no copy before every
+// transaction that it has prepared is committed or gone.
+func (s semisyncView) blocks() bool { return s.Wanted && s.On && s.Clients == 0 && s.Giving }
 
 // differs reports whether the server is not set as it should be, and can be.
 func (s semisyncView) differs() bool {
@@ -60,4 +68,51 @@ func (r *runner) observeSemisync(ctx context.Context, db *mysqlx.DB, v *view) {
 	}
 	v.Semisync.Known, v.Semisync.Plugins, v.Semisync.On = true, now.SourcePlugin, now.SourceEnabled
 	v.Semisync.Clients, v.Semisync.Waiting = now.Clients, now.WaitingSessions
+	v.Semisync.Giving = r.events.giving()
+}
+
+// settleEvery is how often is looked whether a statement has got to where it waits.
+const settleEvery = 20 * time.Millisecond
+
+// settle ends commits that wait for a replica without telling anybody that they are acknowledged, and takes no further ones: their clients lose their
+// connections, and what was written stays, here and, by the copy, at the replica. Commits that begin meanwhile wait behind super_read_only, which waits itself for those that
+// there are: so none of them slips through while nobody need acknowledge.
+func (r *runner) settle(ctx context.Context) error {
+	closed := make(chan error, 1)
+	go func() { closed <- r.db.SetSuperReadOnly(ctx, true) }()
+	if err := r.untilClosing(ctx, closed); err != nil {
+		return err
+	}
+	killer := r.db
+	if r.root != nil {
+		killer = r.root // only root may end sessions of root
+	}
+	if _, err := killer.KillSemiSyncWaiters(ctx); err != nil {
+		return fmt.Errorf("end the sessions whose commits wait for a replica: %w", err)
+	}
+	if err := r.db.SetSemiSyncSource(ctx, false); err != nil {
+		return err
+	}
+	err := <-closed
+	return errors.Join(err, r.db.SetSemiSyncSource(ctx, true))
+}
+
+// untilClosing waits until super_read_only is on its way: from then on nobody begins to commit.
+func (r *runner) untilClosing(ctx context.Context, closed chan error) error {
+	tick := time.NewTicker(settleEvery)
+	defer tick.Stop()
+	for {
+		waits, err := r.db.ClosingWaits(ctx)
+		if err != nil || waits {
+			return err
+		}
+		select {
+		case err := <-closed:
+			closed <- err // nothing waited any more
+			return nil
+		case <-tick.C:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
 }

@@ -120,9 +120,10 @@ const (
 	actRetire          act = "put the replaced data aside"
 	actRebuild         act = "build a new copy beside the data"
 	actDropRebuild     act = "give the new copy up"
-	actRotate          act = "give the accounts new passwords"
+	actRotate          act = "see that the accounts have the cluster secret's passwords"
 	actDiscard         act = "end the accounts' former passwords"
 	actChannelPassword act = "give the replication channel its new password"
+	actSettle        act = "end commits that nobody can acknowledge"
 	actSemisync        act = "set semi-synchronous replication"
 )
 

@@ -58,6 +58,7 @@ func TestNobodyAcknowledges(t *testing.T) {
 	if err := <-committed; err != nil {
 		t.Logf("the client whose commit waited was told: %v", err) // never that it is committed while nobody else has it
 	}
+	must(t, s.WaitReady(ctx))
 	must(t, s.Exec(ctx, 0, "INSERT INTO shop.t VALUES (2)"))
 	mustBeEqual(ctx, t, s)
 
