@@ -22,8 +22,8 @@ func decideReplica(v view) verdict {
 		return d.because(CodeDuplicateUUID, "%s has the same server_uuid (%s): this pod's data directory was copied with its auto.cnf; mysqld gets a new one",
 			v.SameUUID, v.Mysqld.Facts.ServerUUID)
 	case !v.ServerKnown:
-		if !v.Abroad.IsEmpty() {
-			return d.because(CodeSourceNotOpen, "%d received transactions wait to be executed that %s lacks", v.Abroad.Count(), v.Source.Pod)
+		if kept, d := keepReceived(d, v); kept {
+			return d
 		}
 		d.Do = actResetChannels
 		return d.because(CodeStarting, "a new copy: forgetting the donor's replication channel")
@@ -124,6 +124,9 @@ func decideChannel(v view) verdict {
 		return describeFailure(d, v.Channels)
 	}
 	if len(v.Channels) != 1 || !fits(v.Channels[0], v.Want) || v.RelayDamaged {
+		if kept, d := keepReceived(d, v); kept && !v.RelayDamaged {
+			return d
+		}
 		d.Do, d.Follow = actFollow, v.Want
 		return d.because(CodeReceiverStopped, "pointing the channel at %s", src.Pod)
 	}
@@ -182,6 +185,23 @@ func running(channels []mysqlx.ReplicaStatus) bool {
 		}
 	}
 	return len(channels) > 0
+}
+
+// keepReceived reports whether a channel has received what may be nowhere else. Forgetting or re-pointing it would throw that away: it is
+// executed first.
+func keepReceived(d verdict, v view) (bool, verdict) {
+	if v.Waiting.IsEmpty() || v.Role == RoleReplica && v.sourceTold() && v.Abroad.IsEmpty() {
+		return false, d
+	}
+	if unapplied(v) && v.MayStart {
+		d.Do = actApply
+	}
+	return true, d.because(CodeApplierStopped, "%d received transactions wait to be executed and may be nowhere else: the channel is kept until they are", v.Waiting.Count())
+}
+
+// sourceTold reports whether the source has said what it has.
+func (v view) sourceTold() bool {
+	return v.Source.Kind == PeerAnswered && v.Source.Status.GTIDExecuted != "" && v.Source.Status.ClusterID == v.ClusterID
 }
 
 // unapplied reports whether transactions wait that nobody executes, though nothing is known to be wrong with them.

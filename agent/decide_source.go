@@ -17,6 +17,9 @@ func decideSource(v view) verdict {
 	case facts.SuperReadOnly || facts.ReadOnly:
 		return decideGate(v)
 	case len(v.Channels) > 0:
+		if kept, d := keepReceived(d, v); kept {
+			return d
+		}
 		d.Do = actResetChannels
 		return d.because(CodeStarting, "this source has a replication channel from an earlier life")
 	case facts.ServerID != v.ServerID:
@@ -73,7 +76,7 @@ type gate struct {
 // and the replica deals with it.
 func judgeGate(v view) gate {
 	var g gate
-	own := holding{Pod: "this source", Executed: v.Mysqld.Facts.GTIDExecuted}
+	own := holding{Pod: "this source", Executed: v.Mysqld.Facts.GTIDExecuted, Waiting: v.Waiting}
 	all := []holding{own}
 	from := map[string]PeerAnswer{}
 	for _, p := range v.Siblings {
@@ -107,7 +110,7 @@ func judgeGate(v view) gate {
 		g.Diverged = surpluses(all)
 	case best[0].Pod != own.Pod:
 		p := from[best[0].Pod]
-		g.Behind, g.Lacks = &p, best[0].all().Subtract(own.Executed)
+		g.Behind, g.Lacks = &p, best[0].all().Subtract(own.all())
 	}
 	return g
 }
@@ -138,6 +141,9 @@ func decideGate(v view) verdict {
 	case g.Behind != nil:
 		return catchUp(d, v, g)
 	case len(g.Waits) > 0:
+		return d
+	case !v.Waiting.IsEmpty():
+		_, d = keepReceived(d, v)
 		return d
 	case v.Semisync.blocks():
 		return d.because(CodeNobodyAcknowledges, "no writes are taken until the pod that is being cloned has its copy and can acknowledge them")
@@ -180,6 +186,9 @@ func catchUp(d verdict, v view, g gate) verdict {
 		})
 	case !v.MayStart:
 		return describeFailure(d, v.Channels)
+	}
+	if kept, d := keepReceived(d, v); kept {
+		return d
 	}
 	d.Do, d.Follow = actCatchUp, want
 	return d

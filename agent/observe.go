@@ -330,12 +330,13 @@ func (r *runner) observeSource(ctx context.Context, v *view) {
 		v.Source.Kind, v.Source.Why = PeerSilent, fmt.Sprintf("%s names its transactions in a way that cannot be read: %v", v.Source.Pod, err)
 		return
 	}
+	v.Abroad = v.Waiting.Subtract(theirs)
 	if !sourceBehind(v.Channels) {
 		// A commit of its own that waits for our acknowledgement is not in its gtid_executed yet, and is with us already. Should it have
 		// lost transactions of this server_uuid, it does not feed us: its side of the connection compares as well.
 		theirs = theirs.Union(ofServer(v.Mysqld.Facts.GTIDExecuted.Union(v.Waiting), v.Source.Status.ServerUUID))
 	}
-	v.Surplus, v.Abroad = v.Mysqld.Facts.GTIDExecuted.Union(v.Waiting).Subtract(theirs), v.Waiting.Subtract(theirs)
+	v.Surplus = v.Mysqld.Facts.GTIDExecuted.Union(v.Waiting).Subtract(theirs)
 	if v.Source.Status.State != StateSource {
 		// It may be about to catch up: what it lacks today is no reason to throw anything away.
 		r.surplus = surplus{}
