@@ -33,14 +33,6 @@ func decideSource(v view) verdict {
 		d.Do = actSemisync
 		return d.because(CodeStarting, "%s", v.Semisync.want())
 	}
-	switch {
-	case v.Rotation.Rotate:
-		d.Do, d.State = actRotate, StateSource
-		return d.because(CodeStarting, "the accounts get the cluster secret's passwords if they have others, which stay valid for a time")
-	case v.Rotation.Discard:
-		d.Do, d.State = actDiscard, StateSource
-		return d.because(CodeStarting, "nobody uses the accounts' former passwords any more")
-	}
 	if facts.OfflineMode {
 		d.Do = actLetIn
 		return d.because(CodeStarting, "users are not let in yet")
@@ -60,7 +52,22 @@ func openSource(v view) verdict {
 			d = d.because(CodeSiblingsAreStrangers, "%s holds data of cluster %s and does not follow this source, whose data is of %s", p.Pod, p.Status.ClusterID, v.ClusterID)
 		}
 	}
-	return v.Semisync.judge(d)
+	return v.Semisync.judge(rotate(d, v))
+}
+
+// rotate lets the accounts' passwords follow the cluster secret. With nobody to acknowledge it has to wait: such a statement holds a lock while it
+// waits, without which no replica can log in to acknowledge it.
+func rotate(d verdict, v view) verdict {
+	switch {
+	case v.Semisync.On && v.Semisync.Clients == 0:
+	case v.Rotation.Rotate:
+		d.Do = actRotate
+		return d.because(CodeStarting, "the accounts get the cluster secret's passwords if they have others, which stay valid for a time")
+	case v.Rotation.Discard:
+		d.Do = actDiscard
+		return d.because(CodeStarting, "nobody uses the accounts' former passwords any more")
+	}
+	return d
 }
 
 // A gate is what a source's siblings say about whether it may take writes.

@@ -55,28 +55,60 @@ func ListQuarantine(path string) ([]QuarantineEntry, error) {
 	return list, nil
 }
 
-// RequestUndo asks the agent to bring data back from quarantine at the pod's next start.
-func RequestUndo(path, name string) error { return submit(path, volume.RequestUndo, name, false) }
+// A Wish is something that the agent of a pod was asked for.
+type Wish struct{ path, id string }
+
+// outcomeEvery is how often is looked whether a wish was granted.
+const outcomeEvery = 100 * time.Millisecond
+
+// Await waits for what came of the wish. answered is false if ctx ended before: nobody has looked at it yet, or nobody will before the pod's
+// next start. The error is a *RefusedError if it was not granted.
+func (w Wish) Await(ctx context.Context) (outcome string, answered bool, err error) {
+	tick := time.NewTicker(outcomeEvery)
+	defer tick.Stop()
+	for {
+		o, err := volume.ReadOutcome(w.path)
+		switch {
+		case err != nil:
+			return "", false, err
+		case o != nil && o.ID == w.id && o.Failed:
+			return "", true, &RefusedError{Reason: NewReason(CodeRequested, "%s", o.Text), Remedy: "nothing was changed; see agent quarantine list"}
+		case o != nil && o.ID == w.id:
+			return o.Text, true, nil
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return "", false, nil
+		}
+	}
+}
+
+// RequestUndo asks the agent to bring data back from quarantine: on a replica at once, on a source at the pod's next start.
+func RequestUndo(path, name string) (Wish, error) {
+	return submit(path, volume.RequestUndo, name, false)
+}
 
 // RequestDrop asks the running agent to remove data in quarantine for good. force: even if it has the last copy of a transaction.
-func RequestDrop(path, name string, force bool) error {
+func RequestDrop(path, name string, force bool) (Wish, error) {
 	return submit(path, volume.RequestDrop, name, force)
 }
 
 // RequestRebuild asks the agent to replace the pod's data by a new copy.
-func RequestRebuild(path string) error { return submit(path, volume.RequestRebuild, "", false) }
+func RequestRebuild(path string) (Wish, error) { return submit(path, volume.RequestRebuild, "", false) }
 
-func submit(path string, kind volume.RequestKind, name string, force bool) error {
+func submit(path string, kind volume.RequestKind, name string, force bool) (Wish, error) {
 	if name != "" {
 		list, err := volume.ListQuarantine(path)
 		if err != nil {
-			return err
+			return Wish{}, err
 		}
 		if !slices.ContainsFunc(list, func(e volume.QuarantineEntry) bool { return e.Name == name }) {
-			return &OptionError{Flag: "NAME", Source: "NAME", Value: name, Allowed: "one that agent quarantine list shows"}
+			return Wish{}, &OptionError{Flag: "NAME", Source: "NAME", Value: name, Allowed: "one that agent quarantine list shows"}
 		}
 	}
-	return volume.Submit(path, volume.Request{ID: rand.Text(), Kind: kind, Name: name, Reason: "asked for on the command line", Force: force})
+	w := Wish{path, rand.Text()}
+	return w, volume.Submit(path, volume.Request{ID: w.id, Kind: kind, Name: name, Reason: "asked for on the command line", Force: force})
 }
 
 // Hold asks the agent not to start replication on this pod until [Release]. reason is for people.

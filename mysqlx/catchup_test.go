@@ -11,6 +11,7 @@ import (
 // A source whose volume was rolled back gets what it has lost from its replica. Those transactions bear its own server_id: without another
 // one it is sent them all, skips them all, and nothing looks wrong.
 func TestCatchUpFromReplica(t *testing.T) {
+	t.Parallel()
 	const serverID, temporaryID = 100, 4_000_000_100
 	data := filepath.Join(t.TempDir(), "data")
 	must(t, mysqltest.Get(t).CopyTemplate(t.Context(), data))

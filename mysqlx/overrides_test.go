@@ -14,6 +14,7 @@ import (
 
 // The agent's option file says one thing; an administrator's file, SET PERSIST, the command line and SET GLOBAL another.
 func TestOverrides(t *testing.T) {
+	t.Parallel()
 	users := filepath.Join(t.TempDir(), "zzz.cnf")
 	must(t, os.WriteFile(users, []byte("[mysqld]\nsync_binlog = 0\nread-only = OFF\n"), 0o644))
 	s := mysqltest.Start(t, mysqltest.Options{Config: map[string]string{"skip_replica_start": "ON"}, Args: []string{"--relay-log=other"}})

@@ -11,6 +11,7 @@ import (
 
 // Passwords change three times, once back to where they were, and no login that was valid fails before the old ones are discarded.
 func TestRotatePasswords(t *testing.T) {
+	t.Parallel()
 	p := startPair(t, nil)
 	root := p.source.DB()
 	executed := func() string { return p.source.QueryString(t, "SELECT @@GLOBAL.gtid_executed") }

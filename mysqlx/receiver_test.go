@@ -10,6 +10,7 @@ import (
 
 // What was received and waits to be applied outlives a change of the password, though nobody could send it again.
 func TestSetSourcePassword(t *testing.T) {
+	t.Parallel()
 	p := startPair(t, nil)
 	must(t, p.agent.SetSourcePassword(t.Context(), replPassword)) // the same one: nothing to see
 	p.source.Exec(t, "INSERT INTO d.t VALUES (1)")
@@ -59,6 +60,7 @@ func TestSetSourcePassword(t *testing.T) {
 // The fact that Durability.Received is about: a starting replica throws away what it has received, even after a shutdown in order, unless it
 // is told not to.
 func TestReceivedButNotApplied(t *testing.T) {
+	t.Parallel()
 	p := startPair(t, map[string]string{"sync_relay_log": "1"})
 	p.replica.Exec(t, "STOP REPLICA SQL_THREAD")
 	p.source.Exec(t, "INSERT INTO d.t VALUES (1)")

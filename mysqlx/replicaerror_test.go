@@ -55,6 +55,7 @@ func TestErrorClass(t *testing.T) {
 
 // The same from servers, in the language whose messages are the furthest from ours.
 func TestErrorClassOfServer(t *testing.T) {
+	t.Parallel()
 	p := startPair(t, map[string]string{"lc_messages": "ja_JP", "relay_log_recovery": "OFF"})
 	restart := func(change func()) {
 		t.Helper()
@@ -118,6 +119,7 @@ func flip(t *testing.T, dir string, text []byte) {
 
 // A receiver without room says nothing: it is ON, has no error, and waits.
 func TestDiskFull(t *testing.T) {
+	t.Parallel()
 	small := t.TempDir()
 	if err := unix.Mount("tmpfs", small, "tmpfs", 0, "size=1M"); err != nil {
 		t.Skipf("needs to mount a small disk: %v", err)

@@ -110,13 +110,14 @@ func (db *DB) setSemiSync(ctx context.Context, side, query string, on bool) erro
 }
 
 // KillSemiSyncWaiters ends the connections of the sessions whose commits wait for an acknowledgement, so that no client is told that a
-// transaction is committed which no replica has. It returns how many it ended.
+// transaction is committed which no replica has. It returns how many it ended; one that still waits is counted by each call.
 //
 // The wait itself does not end by that: the transactions stay prepared, and in the binary log, until a replica acknowledges them,
 // SetSemiSyncSource turns the waiting off, or the server is shut down. Until then they hold up every other commit, a clone of this server
 // and SetSuperReadOnly. In whichever way the wait ends, and after a crash, they are committed. A client whose connection was not ended
 // is told so then, by a shutdown too. SetOfflineMode keeps new ones out; it ends the users' connections as well, and does not wait. The
-// session of an account with SYSTEM_USER, such as root's, can be ended by one that has it too.
+// session of an account with SYSTEM_USER, such as root's, can be ended by one that has it too: for another account it is an error, after
+// all that it can end have been ended.
 func (db *DB) KillSemiSyncWaiters(ctx context.Context) (int, error) {
 	// A group of commits waits as one: the others of the group, and the groups behind it, wait for their turn. They count as soon as
 	// there is one that waits for a replica.

@@ -15,6 +15,7 @@ import (
 // Each commit has been received before its client hears of it. Without a replica it waits, and no way out but an acknowledgement tells its
 // client that it is committed.
 func TestSemiSync(t *testing.T) {
+	t.Parallel()
 	p := startPair(t, map[string]string{"plugin_load_add": "mysql_clone.so;semisync_source.so;semisync_replica.so"})
 	source := open(t, agentAt(p.source.Socket))
 	p.source.Exec(t, "CREATE USER app")
@@ -65,6 +66,16 @@ func TestSemiSync(t *testing.T) {
 		app := open(t, mysqlx.Endpoint{Address: p.source.Socket, Credentials: mysqlx.Credentials{User: "app"}})
 		go func() { answers <- app.Exec(t.Context(), fmt.Sprintf("INSERT INTO d.t VALUES (%d)", i)) }()
 	}
+	answer := func() error {
+		t.Helper()
+		select {
+		case err := <-answers:
+			return err
+		case <-time.After(time.Minute):
+			t.Fatal("no answer to an INSERT within a minute")
+			return nil
+		}
+	}
 	committing := func() string {
 		return p.source.QueryString(t, "SELECT COUNT(*) FROM performance_schema.threads WHERE PROCESSLIST_INFO LIKE 'INSERT%' AND PROCESSLIST_STATE LIKE 'waiting for%'")
 	}
@@ -77,7 +88,7 @@ func TestSemiSync(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range clients {
-		if err := <-answers; !mysqlx.IsUnreachable(err) {
+		if err := answer(); !mysqlx.IsUnreachable(err) {
 			t.Errorf("INSERT without a replica = %v, want a lost connection", err)
 		}
 	}
@@ -89,18 +100,27 @@ func TestSemiSync(t *testing.T) {
 	must(t, source.SetSemiSyncSource(t.Context(), true))
 	must(t, source.SetOfflineMode(t.Context(), false))
 
-	insert(20)
-	mysqltest.Eventually(t, "waiter", func() bool { return get(source).WaitingSessions == 1 })
-	if n, err := source.KillSemiSyncWaiters(t.Context()); n != 1 || err != nil {
-		t.Errorf("KillSemiSyncWaiters() = %d, %v, want 1", n, err)
-	}
-	if err := <-answers; !mysqlx.IsUnreachable(err) {
-		t.Errorf("INSERT of a killed session = %v, want a lost connection", err)
+	// root is beyond the agent's reach, and first in the list.
+	administrator := open(t, p.source.Root())
+	go func() { answers <- administrator.Exec(t.Context(), "INSERT INTO d.t VALUES (20)") }()
+	mysqltest.Eventually(t, "waiter", func() bool { return committing() == "1" })
+	insert(21)
+	mysqltest.Eventually(t, "second waiter", func() bool { return committing() == "2" })
+	for _, test := range []struct {
+		db       *mysqlx.DB
+		complete bool
+	}{{source, false}, {open(t, p.source.Root()), true}} {
+		if n, err := test.db.KillSemiSyncWaiters(t.Context()); n == 0 || (err == nil) != test.complete {
+			t.Errorf("KillSemiSyncWaiters() = %d, %v, want all that may be ended", n, err)
+		}
+		if err := answer(); !mysqlx.IsUnreachable(err) {
+			t.Errorf("INSERT of a killed session = %v, want a lost connection", err)
+		}
 	}
 	p.source.Kill9(t)
 	p.source.Restart(t)
-	if rows(t, p.source) != "6" {
-		t.Errorf("%s rows after a crash, want 6: what waited was in the binary log", rows(t, p.source))
+	if rows(t, p.source) != "7" {
+		t.Errorf("%s rows after a crash, want 7: what waited was in the binary log", rows(t, p.source))
 	}
 
 	must(t, source.SetSemiSyncSource(t.Context(), true))
@@ -109,7 +129,7 @@ func TestSemiSync(t *testing.T) {
 	p.replica.Restart(t)
 	must(t, p.agent.SetSemiSyncReplica(t.Context(), true))
 	must(t, p.agent.StartReplica(t.Context()))
-	if err := <-answers; err != nil {
+	if err := answer(); err != nil {
 		t.Errorf("INSERT that a replica acknowledges later = %v", err)
 	}
 
@@ -121,17 +141,18 @@ func TestSemiSync(t *testing.T) {
 		t.Errorf("KillSemiSyncWaiters() = %d, %v, want 1", n, err)
 	}
 	must(t, source.Shutdown(t.Context()))
-	if err := <-answers; !mysqlx.IsUnreachable(err) {
+	if err := answer(); !mysqlx.IsUnreachable(err) {
 		t.Errorf("INSERT when the server shuts down = %v, want a lost connection", err)
 	}
 	<-p.source.Done()
 	p.source.Restart(t)
-	if rows(t, p.source) != "8" {
-		t.Errorf("%s rows after a shutdown, want 8", rows(t, p.source))
+	if rows(t, p.source) != "9" {
+		t.Errorf("%s rows after a shutdown, want 9", rows(t, p.source))
 	}
 }
 
 func TestNoSemiSync(t *testing.T) {
+	t.Parallel()
 	s := mysqltest.Start(t, mysqltest.Options{})
 	if got, err := s.DB().SemiSync(t.Context()); err != nil || got != (mysqlx.SemiSync{}) {
 		t.Errorf("SemiSync() without the plugins = %+v, %v", got, err)

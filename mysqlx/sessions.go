@@ -2,6 +2,7 @@ package mysqlx
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 )
@@ -33,22 +34,22 @@ func (db *DB) ReleaseCommitOrder(ctx context.Context) (int, error) {
 	return db.kill(ctx, "QUERY", ids)
 }
 
-// kill ends connections, or what they execute, and returns how many it ended. One that is gone by then counts as ended by itself.
+// kill ends connections, or what they execute, and returns how many it ended: as many as it can. One that is gone by then counts as ended
+// by itself.
 func (db *DB) kill(ctx context.Context, what string, ids []string) (killed int, err error) {
 	for _, id := range ids {
 		if strings.Trim(id, "0123456789") != "" {
-			return killed, fmt.Errorf("kill %s %q: not a number", strings.ToLower(what), id)
+			return killed, errors.Join(err, fmt.Errorf("kill %s %q: not a number", strings.ToLower(what), id))
 		}
-		err := db.Exec(ctx, "KILL "+what+" "+id)
-		if hasNumber(err, erNoSuchThread) {
-			continue
+		failure := db.Exec(ctx, "KILL "+what+" "+id)
+		switch {
+		case failure == nil:
+			killed++
+		case !hasNumber(failure, erNoSuchThread):
+			err = errors.Join(err, fmt.Errorf("kill %s %s: %w", strings.ToLower(what), id, failure))
 		}
-		if err != nil {
-			return killed, fmt.Errorf("kill %s %s: %w", strings.ToLower(what), id, err)
-		}
-		killed++
 	}
-	return killed, nil
+	return killed, err
 }
 
 // Shutdown ends the server as SIGTERM would. Clients that wait for a replica are told that their transaction is committed: see

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -73,15 +74,16 @@ func printQuarantine(w io.Writer, list []agent.QuarantineEntry) error {
 func newQuarantineUndo(sur *surroundings) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "undo NAME",
-		Short: "Bring data back into service at the pod's next start",
-		Long: `undo asks the agent to bring the data called NAME back. It is done by "agent init", when no mysqld runs: delete the pod, or start it
-again. What is in service then goes to quarantine, so that undo can be undone.`,
+		Short: "Bring data back into service",
+		Long: `undo asks the agent to bring the data called NAME back. On a replica it is done at once, with a restart of mysqld; on a source by "agent init", when
+nobody writes: delete the pod, or start it again. What is in service goes to quarantine, so that undo can be undone. What was taken out of service for
+a reason is taken out for the same reason again: see agent hold.`,
 		Example: `  agent quarantine list
   agent quarantine undo 20261121T101500Z-binlogs_purged`,
 		Args: oneName,
 	}
-	return asks(cmd, sur, func(s *settings, name string) (string, error) {
-		return "recorded: it is brought back when the pod starts the next time (delete the pod)", agent.RequestUndo(s.Volume, name)
+	return wishes(cmd, sur, "recorded: it is brought back when the pod starts the next time (delete the pod)", func(s *settings, name string) (agent.Wish, error) {
+		return agent.RequestUndo(s.Volume, name)
 	})
 }
 
@@ -94,8 +96,8 @@ or where that cannot be found out: --even-the-last-copy removes it all the same.
 		Args: oneName,
 	}
 	force := cmd.Flags().Bool("even-the-last-copy", false, "remove it although no other pod has all of its transactions")
-	return asks(cmd, sur, func(s *settings, name string) (string, error) {
-		return "recorded: the agent of this pod does it at once; see agent quarantine list and its log", agent.RequestDrop(s.Volume, name, *force)
+	return wishes(cmd, sur, "recorded: it is done when agent run runs on this volume", func(s *settings, name string) (agent.Wish, error) {
+		return agent.RequestDrop(s.Volume, name, *force)
 	})
 }
 
@@ -108,7 +110,8 @@ at its next start, and only if a sibling has data. The old data is kept in quara
 		Args: noArgs,
 	}
 	return asks(cmd, sur, func(s *settings, _ string) (string, error) {
-		return "recorded: a replica begins at once, a source when its pod starts the next time", agent.RequestRebuild(s.Volume)
+		_, err := agent.RequestRebuild(s.Volume)
+		return "recorded: a replica begins at once, a source when its pod starts the next time", err
 	})
 }
 
@@ -132,6 +135,26 @@ func newRelease(sur *surroundings) *cobra.Command {
 	cmd := &cobra.Command{Use: "release", Short: "End what agent hold asked for", Args: noArgs}
 	return asks(cmd, sur, func(s *settings, _ string) (string, error) {
 		return "the agent keeps replication running again", agent.Release(s.Volume)
+	})
+}
+
+// outcomeWithin is how long a command waits for what comes of its wish.
+const outcomeWithin = 20 * time.Second
+
+// wishes makes a command that leaves a wish on the volume and tells what came of it, or later if nobody looked at it in time.
+func wishes(cmd *cobra.Command, sur *surroundings, later string, wish func(s *settings, name string) (agent.Wish, error)) *cobra.Command {
+	return asks(cmd, sur, func(s *settings, name string) (string, error) {
+		w, err := wish(s, name)
+		if err != nil {
+			return "", err
+		}
+		ctx, cancel := context.WithTimeout(cmd.Context(), outcomeWithin)
+		defer cancel()
+		outcome, answered, err := w.Await(ctx)
+		if err == nil && !answered {
+			outcome = later
+		}
+		return outcome, err
 	})
 }
 
