@@ -2,6 +2,7 @@ package agent
 
 import (
 	"fmt"
+	"time"
 
 	"ordinal/mysqlx"
 )
@@ -13,6 +14,7 @@ type emptySource struct {
 	WindowOver   bool // names have had time to appear in DNS
 	AllowEmpty   bool // --allow-empty-source
 	DiscoveryErr error
+	Since        time.Time // what siblings said before does not count
 }
 
 // A sourceChoice is what a source without data does next: [stepEmpty], [stepWait] or [stepReverseClone].
@@ -59,7 +61,7 @@ func decideEmptySource(s emptySource) (sourceChoice, error) {
 		}
 		return sourceChoice{Step: stepEmpty, Reasons: overridden}, nil
 	}
-	choice, err := decideReverseClone(holders)
+	choice, err := decideReverseClone(holders, s.Since)
 	if err == nil && len(waits) > 0 {
 		// Somebody who is still silent may have more than they.
 		return sourceChoice{Step: stepWait, Reasons: append(waits, choice.Reasons...)}, nil
@@ -67,8 +69,8 @@ func decideEmptySource(s emptySource) (sourceChoice, error) {
 	return choice, err
 }
 
-// decideReverseClone chooses among siblings that have data.
-func decideReverseClone(holders []PeerAnswer) (sourceChoice, error) {
+// decideReverseClone chooses among siblings that have data, by what they have said since a moment.
+func decideReverseClone(holders []PeerAnswer, since time.Time) (sourceChoice, error) {
 	var (
 		all   []holding
 		waits []Reason
@@ -76,7 +78,7 @@ func decideReverseClone(holders []PeerAnswer) (sourceChoice, error) {
 	for _, p := range holders {
 		h, err := holdingOf(p)
 		switch {
-		case p.Status.Phase != PhaseRun || p.Status.GTIDExecuted == "" || p.Status.ClusterID == "":
+		case p.Status.Phase != PhaseRun || p.Status.GTIDExecuted == "" || p.Status.ClusterID == "" || p.isOld(since):
 			waits = append(waits, NewReason(CodeSiblingSilent, "%s has data and cannot tell yet how much (%s)", p.Pod, p.Status.State))
 			continue
 		case err != nil:

@@ -98,7 +98,7 @@ func judgeGate(v view) gate {
 			continue // a copy of another pod's data
 		case p.Kind == PeerAnswered && p.Status.ClusterID != "" && v.ClusterID != "" && p.Status.ClusterID != v.ClusterID:
 			continue // another lineage: it cannot follow us, nor we it. It says so itself.
-		case p.Kind != PeerAnswered || p.Status.HasData != DataYes || p.Status.GTIDExecuted == "":
+		case p.Kind != PeerAnswered || p.Status.HasData != DataYes || p.Status.GTIDExecuted == "" || p.isOld(v.GateSince):
 			g.wait(v, p.Pod, NewReason(CodeSiblingSilent, "waiting a while for %s to tell what it has", p.Pod))
 			continue
 		}

@@ -3,6 +3,7 @@ package agent
 import (
 	"fmt"
 	"strings"
+	"time"
 
 	"ordinal/mysqlx"
 )
@@ -13,6 +14,11 @@ type holding struct {
 	Ordinal  int
 	Executed mysqlx.GTIDSet
 	Waiting  mysqlx.GTIDSet // received and not executed yet
+}
+
+// isOld reports whether a pod's words tell what was so before a moment, or before its mysqld went away: it may have received more since.
+func (a PeerAnswer) isOld(since time.Time) bool {
+	return a.Observed.Before(since) || a.Status.State == StateWaitingForMysqld
 }
 
 // all is everything that is safe with the pod.

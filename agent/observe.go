@@ -299,7 +299,7 @@ func (r *runner) observeSiblings(ctx context.Context, v *view) {
 	}
 	patience := r.cfg.Gate()
 	v.GateWaited = patience > 0 && !r.gateSince.IsZero() && r.now().Sub(r.gateSince) >= patience
-	r.siblingsAt = r.now()
+	v.GateSince, r.siblingsAt = r.gateSince, r.now()
 	ordinals, err := r.peers.Siblings(ctx, net.DefaultResolver)
 	if err != nil {
 		v.Siblings = []PeerAnswer{{Pod: "the set's pods", Kind: PeerSilent, Why: err.Error(), Err: err}}

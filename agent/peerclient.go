@@ -40,9 +40,11 @@ type PeerAnswer struct {
 	Ordinal int
 	Host    string // by the template, see [Peers.Host]
 	Kind    PeerKind
-	Status  Status // the peer's own words; only if Kind is PeerAnswered
-	Why     string // one line for people; "" if Kind is PeerAnswered
-	Err     error  // the cause, nil if Kind is PeerAnswered
+	// Observed is when what the status says was true, by our own clock; zero if Kind is not PeerAnswered.
+	Observed time.Time
+	Status   Status // the peer's own words; only if Kind is PeerAnswered
+	Why      string // one line for people; "" if Kind is PeerAnswered
+	Err      error  // the cause, nil if Kind is PeerAnswered
 }
 
 // Reason returns the answer as a reason to report; only for answers that are none.
@@ -85,9 +87,20 @@ func (c *PeerClient) Ask(ctx context.Context, ordinal int) PeerAnswer {
 		a.Err = &notThatPodError{says: a.Status.Pod}
 		a.Status = Status{}
 	}
+	if a.Err == nil {
+		a.Observed = time.Now().Add(-a.Status.age())
+	}
 	a.Kind, a.Why = explain(a.Err, pod, address)
 	return a
 }
+
+// age is how old the words are. It comes over the network.
+func (s Status) age() time.Duration {
+	return time.Duration(min(max(s.AgeSeconds, 0), maxAge.Seconds()) * float64(time.Second))
+}
+
+// maxAge bounds what is believed of an answer's age.
+const maxAge = 24 * time.Hour
 
 // StatusClient asks pods' status planes, plain HTTP, as `agent status` does: it needs no secret and proves nothing about who
 // answers. Never decide over data by it. Safe for concurrent use.

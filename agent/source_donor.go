@@ -13,12 +13,14 @@ import (
 // one waits for another.
 type sourceChooser struct {
 	cloner *cloner
+	since  time.Time // when it began to ask
 	window time.Time // until when names may be missing in DNS
 	said   string    // what the log has of the choice
 }
 
 func newSourceChooser(c *cloner) *sourceChooser {
-	return &sourceChooser{cloner: c, window: time.Now().Add(c.cfg.DiscoveryWindow)}
+	now := time.Now()
+	return &sourceChooser{cloner: c, since: now, window: now.Add(c.cfg.DiscoveryWindow)}
 }
 
 // choose asks the siblings and puts the decision into a cloner's terms.
@@ -76,7 +78,7 @@ func (s *sourceChooser) among(choice sourceChoice) donorChoice {
 // ask asks all siblings at once.
 func (s *sourceChooser) ask(ctx context.Context) (emptySource, error) {
 	c := s.cloner
-	found := emptySource{AllowEmpty: c.cfg.AllowEmptySource, Listed: c.cfg.Replicas > 0, WindowOver: time.Now().After(s.window)}
+	found := emptySource{AllowEmpty: c.cfg.AllowEmptySource, Listed: c.cfg.Replicas > 0, WindowOver: time.Now().After(s.window), Since: s.since}
 	ordinals, err := c.peers.Siblings(ctx, net.DefaultResolver)
 	var dns *DiscoveryError
 	switch {

@@ -95,6 +95,7 @@ type Status struct {
 	Secret       *trust.RingState `json:"secret"` // fingerprints of the secrets that are held; null: not known yet
 	Phase        Phase            `json:"phase"`
 	ObservedAt   time.Time        `json:"observed_at"` // when the above was true, by this pod's clock
+	AgeSeconds   float64          `json:"age_seconds"` // how long ago that was when the answer was given, by this pod's monotonic clock
 	AgentVersion string           `json:"agent_version"`
 }
 
@@ -208,7 +209,9 @@ func (b *Board) Update(change func(*Status)) {
 func (b *Board) Status() Status {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.status.clone()
+	s := b.status.clone()
+	s.AgeSeconds = b.now().Sub(b.seen).Seconds()
+	return s
 }
 
 // SetPlan puts up what the agent is about to do. Nobody changes p afterwards.

@@ -1,6 +1,8 @@
 package agent
 
 import (
+	"time"
+
 	"ordinal/internal/volume"
 	"ordinal/mysqlx"
 )
@@ -30,7 +32,8 @@ type view struct {
 	Semisync   semisyncView      // of a source
 	Overridden []mysqlx.Override // settings of ours that something else has changed
 
-	GateWaited bool // of a source whose gate is closed: siblings that do not answer have had time enough
+	GateSince  time.Time // of a source whose gate is closed: what siblings said before does not count
+	GateWaited bool      // of a source whose gate is closed: siblings that do not answer have had time enough
 
 	// What people have asked for, and what is under way.
 	Heal    HealPolicy

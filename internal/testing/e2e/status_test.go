@@ -54,7 +54,7 @@ func statusOfSet(ctx context.Context, t *testing.T, s *localset.Set) {
 			pod, _ := entry.(map[string]any)
 			mustHaveKeys(t, pod, "answer", "message", "ordinal", "pod", "role", "status")
 			status, _ := pod["status"].(map[string]any)
-			mustHaveKeys(t, status, "agent_version", "clone", "cluster_id", "data_bytes", "gtid_executed", "gtid_local", "gtid_purged", "gtid_waiting", "has_data", "lag_seconds",
+			mustHaveKeys(t, status, "age_seconds", "agent_version", "clone", "cluster_id", "data_bytes", "gtid_executed", "gtid_local", "gtid_purged", "gtid_waiting", "has_data", "lag_seconds",
 				"observed_at", "ordinal", "phase", "pod", "ready", "reasons", "role", "secret", "server_uuid", "server_version", "state", "user_tables")
 			if pod["pod"] != fmt.Sprintf("mysql-%d", ordinal) || pod["answer"] != "answered" || status["has_data"] != "yes" || status["user_tables"] == nil {
 				t.Errorf("pod %d = %v", ordinal, pod)
