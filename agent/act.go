@@ -23,8 +23,9 @@ const (
 // switchEvery is how often is looked whether a mysqld that was told to end has let go of its data.
 const switchEvery = 50 * time.Millisecond
 
-// actTimeout bounds one act. Stopping replication waits for the transaction being applied.
-const actTimeout = 60 * time.Second
+// actTimeout bounds one act. Stopping replication waits for the transaction being applied, and a server that ends with half a transaction received
+// waits 60 s for the rest.
+const actTimeout = 90 * time.Second
 
 // do carries out what was decided. Every act may be repeated.
 func (r *runner) do(ctx context.Context, d verdict, v view) error {
@@ -56,6 +57,8 @@ func (r *runner) do(ctx context.Context, d verdict, v view) error {
 		return db.SetSuperReadOnly(ctx, true)
 	case actStop:
 		return db.StopReceiver(ctx)
+	case actHalt:
+		return db.StopReplica(ctx)
 	case actApply:
 		r.pauseStarts()
 		return db.StartApplier(ctx)

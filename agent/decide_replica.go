@@ -224,6 +224,16 @@ func receiving(channels []mysqlx.ReplicaStatus) bool {
 	return false
 }
 
+// active reports whether a thread of any channel runs.
+func active(channels []mysqlx.ReplicaStatus) bool {
+	for _, c := range channels {
+		if c.ReceiverState != "OFF" || c.ApplierState != "OFF" {
+			return true
+		}
+	}
+	return false
+}
+
 // elsewhere reports whether a channel leads to another server than it should, or there are several.
 func elsewhere(channels []mysqlx.ReplicaStatus, want mysqlx.Source) bool {
 	for _, c := range channels {

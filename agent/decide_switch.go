@@ -16,8 +16,9 @@ func decideSwitch(v view) verdict {
 	case v.Role == RoleReplica && !v.Mysqld.Facts.SuperReadOnly:
 		d.Do = actClose
 		return d.because(CodeReadOnlyReasserted, "super_read_only was off on a replica")
-	case receiving(v.Channels):
-		d.Do = actStop
+	case active(v.Channels):
+		// Both threads at once: an applier that has half a transaction would keep mysqld from ending for a minute, waiting for the other half.
+		d.Do = actHalt
 		return d.because(CodeRebuilding, "the new copy is complete: nothing more is received on the old data")
 	}
 	left := v.Mysqld.Facts.GTIDExecuted.Union(v.Waiting).Subtract(v.OnlyHere).Subtract(v.Copied)

@@ -214,9 +214,9 @@ func TestReplica(t *testing.T) {
 		{"initialised instead of cloned, source is closed", base(func(v *view) { v.ClusterID = ""; v.Source.Status.State = StateGateClosed }), StateNotReplicating, actNone, "not cloned"},
 		{"the source's server_uuid", base(func(v *view) { v.SameUUID = "mysql-0"; v.ServerKnown = false }), StateNotReplicating, actNewUUID, "duplicate_server_uuid"},
 		{"stopped by hand, held", base(func(v *view) { v.Channels[0].ReceiverState = "OFF"; v.Held = "upgrade" }), StateNotReplicating, actNone, "replication_held: replication is not started: upgrade"},
-		{"a new copy is complete, data is received", base(func(v *view) { v.Volume, v.Lineage = volume.Switching, clusterA }), StateNotReplicating, actStop, "nothing more is received"},
+		{"a new copy is complete, data is received", base(func(v *view) { v.Volume, v.Lineage = volume.Switching, clusterA }), StateNotReplicating, actHalt, "nothing more is received"},
 		{"a new copy is complete", base(func(v *view) {
-			v.Volume, v.Lineage, v.Channels[0].ReceiverState = volume.Switching, clusterA, "OFF"
+			v.Volume, v.Lineage, v.Channels[0].ReceiverState, v.Channels[0].ApplierState = volume.Switching, clusterA, "OFF", "OFF"
 		}), StateNotReplicating, actSwitch, "rebuilding"},
 		{"a new copy is complete, the source lacks what came meanwhile", base(func(v *view) {
 			v.Volume, v.Lineage, v.Channels = volume.Switching, clusterA, nil

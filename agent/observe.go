@@ -28,12 +28,13 @@ const (
 
 // observe looks at everything a decision depends on. It changes nothing.
 func (r *runner) observe(ctx context.Context) (view, error) {
+	began := r.now()
 	content, err := r.vol.Inspect()
 	if err != nil {
 		return view{}, err
 	}
 	v := view{
-		Role: r.id.Role(), Volume: content.Kind, Generation: content.Generation, StartsOver: startsOver(content), MayStart: !r.now().Before(r.startAfter),
+		At: began, Role: r.id.Role(), Volume: content.Kind, Generation: content.Generation, StartsOver: startsOver(content), MayStart: !r.now().Before(r.startAfter),
 		ServerID: r.id.ServerID(r.cfg.ServerIDBase), Heal: r.cfg.Heal, Rebuild: r.rebuildView(),
 	}
 	if err := r.observeVolume(&v, content); err != nil {

@@ -82,13 +82,14 @@ func (c *PeerClient) Ask(ctx context.Context, ordinal int) PeerAnswer {
 		DisableKeepAlives: true, // the next question must resolve the name anew
 	}
 	a := PeerAnswer{Pod: pod, Ordinal: ordinal, Host: c.Peers.Host(ordinal)}
+	asked := time.Now()
 	a.Status, a.Err = fetchStatus(ctx, transport, "https://"+address+"/v1/peer")
 	if a.Err == nil && (a.Status.Pod != pod || a.Status.Ordinal != ordinal) {
 		a.Err = &notThatPodError{says: a.Status.Pod}
 		a.Status = Status{}
 	}
 	if a.Err == nil {
-		a.Observed = time.Now().Add(-a.Status.age())
+		a.Observed = asked.Add(-a.Status.age())
 	}
 	a.Kind, a.Why = explain(a.Err, pod, address)
 	return a

@@ -131,6 +131,9 @@ func (r *runner) answerRequest(ctx context.Context, v view) error {
 	)
 	switch q.Kind {
 	case volume.RequestDrop:
+		if v.Role == RoleReplica {
+			v.Source = r.client.Ask(ctx, r.id.First) // as it is now
+		}
 		outcome, why = q.Name+" was removed", r.drop(ctx, q.Name, q.Force, v)
 	case volume.RequestUndo:
 		outcome, why = undone(q.Name), r.vol.Undo(ctx, q.Name, whyUndo(q))

@@ -221,7 +221,7 @@ func (r *runner) turn(ctx context.Context) (acted bool, err error) {
 	case errors.As(err, &unsupported):
 		return false, unsupported
 	case err != nil:
-		r.report(ctx, view{Role: r.id.Role()}, verdict{State: StateWaitingForMysqld}.because(CodeVolumeDamaged, "%v", err))
+		r.report(ctx, view{At: r.now(), Role: r.id.Role()}, verdict{State: StateWaitingForMysqld}.because(CodeVolumeDamaged, "%v", err))
 		return false, nil
 	}
 	d := decide(v)
@@ -267,7 +267,7 @@ func (r *runner) report(ctx context.Context, v view, d verdict) {
 		}
 	}
 	facts := v.Mysqld.Facts
-	r.board.Update(func(s *Status) {
+	r.board.UpdateAsOf(v.At, func(s *Status) {
 		s.State, s.Ready, s.Reasons, s.Clone = d.State, ready.Ready, reasons, nil
 		if v.Rebuild != nil {
 			s.Clone = v.Rebuild.Now.Clone

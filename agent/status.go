@@ -196,11 +196,14 @@ func NewBoard(id Identity, phase Phase, agentVersion string) *Board {
 }
 
 // Update lets change alter the status and stamps it with the time. change runs under the board's lock: it only assigns.
-func (b *Board) Update(change func(*Status)) {
+func (b *Board) Update(change func(*Status)) { b.UpdateAsOf(b.now(), change) }
+
+// UpdateAsOf is Update for what was true at a moment that is past.
+func (b *Board) UpdateAsOf(at time.Time, change func(*Status)) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	change(&b.status)
-	b.seen = b.now()
+	b.seen = at
 	b.status.ObservedAt = b.seen.UTC().Round(time.Millisecond)
 	b.started = b.started || b.status.servesRole()
 }

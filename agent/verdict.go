@@ -18,6 +18,7 @@ const (
 	actFollow          act = "point the channel at the source"
 	actStart           act = "start replication"
 	actStop            act = "stop receiving"
+	actHalt            act = "stop replication"
 	actCatchUp         act = "catch up from a sibling"
 	actServerID        act = "set server_id"
 	actNewUUID         act = "give mysqld a new server_uuid"

@@ -9,6 +9,7 @@ import (
 
 // A view is what one turn of the loop has observed. The decisions are made on it alone.
 type view struct {
+	At   time.Time // before anything was looked at
 	Role Role
 
 	Volume     volume.Kind
