@@ -46,6 +46,7 @@ type donorChoice struct {
 	Step    donorStep
 	Ordinal int // with donorAsk
 	Reasons []Reason
+	Why     []Reason // with donorAsk: why it is asked, where that is not the rule
 }
 
 // decideDonor chooses whom to ask for a copy: the previous pod, not just any pod, so that a set of five reads its source once. One that is

@@ -220,7 +220,7 @@ func (i *initialiser) withPlanes(ctx context.Context) error {
 
 // assemble fills an empty volume, or leaves it empty for the image's first initialisation.
 func (i *initialiser) assemble(ctx context.Context) error {
-	c := i.cloner()
+	c := i.cloner(time.Now())
 	err := i.putAside(ctx, c)
 	copied := false
 	if err == nil {
@@ -283,11 +283,12 @@ func (i *initialiser) putAside(ctx context.Context, c *cloner) error {
 }
 
 // cloner is agent init's: what happens to the copy is all there is to say of the pod.
-func (i *initialiser) cloner() *cloner {
+// Nothing counts that siblings of a source observed before since.
+func (i *initialiser) cloner(since time.Time) *cloner {
 	c := newCloner(i.workshop())
 	c.choose = c.fromPrevious
 	if i.id.Role() == RoleSource {
-		c.choose = newSourceChooser(c).choose
+		c.choose = newSourceChooser(c, since).choose
 	}
 	c.planned = i.board.SetPlan
 	return c

@@ -117,7 +117,7 @@ func planVolume(id Identity, c *volume.Content, adopt bool, request *volume.Requ
 
 // plan is what the next step for a copy means for the pod.
 func (c *cloner) plan(next copyStep) *Plan {
-	p := newPlan(c.id).because(next.Reasons...)
+	p := newPlan(c.id).because(next.Reasons...).because(next.Why...)
 	p.Siblings = siblings(c.asked)
 	switch next.Step {
 	case donorNone:

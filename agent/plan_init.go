@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"errors"
+	"time"
 
 	"go.uber.org/zap"
 
@@ -44,13 +45,17 @@ func planCopy(ctx context.Context, self self, content *volume.Content, local *Pl
 	}
 	board := NewBoard(self.id, PhaseInit, self.cfg.AgentVersion)
 	i := &initialiser{self: self, board: board, metrics: NewMetrics(board, self.cfg.AgentVersion), beat: NewHeartbeat(initBeat), keys: keys}
-	c := i.cloner()
+	c := i.cloner(time.Time{}) // it asks but once
 	if record, ok := content.Building(); ok {
 		c.donor = record.Donor
 	}
 	next, err := c.next(ctx)
 	if err != nil {
-		return refusal(self.id, content, err)
+		p, err := refusal(self.id, content, err)
+		if p != nil {
+			p.Siblings = siblings(c.asked)
+		}
+		return p, err
 	}
 	p := c.plan(next)
 	p.Volume, p.GTIDExecuted = local.Volume, local.GTIDExecuted

@@ -63,7 +63,7 @@ func (r *runner) build(ctx context.Context, b *rebuild, generation int) error {
 	c.replaces = &volume.Replacement{Generation: generation, Reason: string(b.cause.Code), Message: b.cause.Message, OnlyHere: b.cause.OnlyHere.String()}
 	c.choose = c.fromPrevious
 	if r.id.Role() == RoleSource {
-		c.choose = newSourceChooser(c).choose
+		c.choose = newSourceChooser(c, r.now()).choose
 	}
 	copied, err := c.run(ctx)
 	if err == nil && !copied {

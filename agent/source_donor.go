@@ -18,9 +18,9 @@ type sourceChooser struct {
 	said   string    // what the log has of the choice
 }
 
-func newSourceChooser(c *cloner) *sourceChooser {
-	now := time.Now()
-	return &sourceChooser{cloner: c, since: now, window: now.Add(c.cfg.DiscoveryWindow)}
+// newSourceChooser returns a chooser for which nothing counts that siblings observed before since.
+func newSourceChooser(c *cloner, since time.Time) *sourceChooser {
+	return &sourceChooser{cloner: c, since: since, window: time.Now().Add(c.cfg.DiscoveryWindow)}
 }
 
 // choose asks the siblings and puts the decision into a cloner's terms.
@@ -37,7 +37,9 @@ func (s *sourceChooser) choose(ctx context.Context) (donorChoice, error) {
 	case stepEmpty:
 		return donorChoice{Step: donorNoData, Reasons: choice.Reasons}, nil
 	case stepReverseClone:
-		return s.among(choice), nil
+		chosen := s.among(choice)
+		chosen.Why = choice.Reasons
+		return chosen, nil
 	}
 	return donorChoice{Step: donorWait, Reasons: choice.Reasons}, nil
 }
