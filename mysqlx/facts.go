@@ -2,9 +2,7 @@ package mysqlx
 
 import (
 	"context"
-	"database/sql"
 	"fmt"
-	"time"
 )
 
 // Facts are what a server says about itself, all read by one statement.
@@ -27,7 +25,6 @@ type Facts struct {
 	LowerCaseTableNames int
 	GTIDExecuted        GTIDSet
 	GTIDPurged          GTIDSet
-	Uptime              time.Duration // since mysqld started, whole seconds
 }
 
 // Everything that not all versions have comes from a table, where a name that does not exist is no error. gtid_executed does not: the
@@ -38,8 +35,7 @@ const factsQuery = `SELECT @@GLOBAL.version, @@GLOBAL.version_comment, @@GLOBAL.
 	@@GLOBAL.gtid_executed, @@GLOBAL.gtid_purged,
 	(SELECT COUNT(*) FROM information_schema.PLUGINS WHERE PLUGIN_NAME = 'clone' AND PLUGIN_STATUS = 'ACTIVE'),
 	(SELECT COUNT(*) > 0 FROM performance_schema.global_variables
-		WHERE VARIABLE_NAME IN ('skip_replica_start', 'skip_slave_start') AND VARIABLE_VALUE = 'ON'),
-	(SELECT CAST(VARIABLE_VALUE AS UNSIGNED) FROM performance_schema.global_status WHERE VARIABLE_NAME = 'Uptime')`
+		WHERE VARIABLE_NAME IN ('skip_replica_start', 'skip_slave_start') AND VARIABLE_VALUE = 'ON')`
 
 // Facts asks the server about itself. A server that is not MySQL 8.0.17 or newer answers with an *UnsupportedError.
 func (db *DB) Facts(ctx context.Context) (Facts, error) {
@@ -62,15 +58,13 @@ func (db *DB) Facts(ctx context.Context) (Facts, error) {
 func (db *DB) facts(ctx context.Context) (Facts, error) {
 	var f Facts
 	var executed, purged string
-	var uptime sql.NullInt64
 	err := db.db.QueryRowContext(ctx, factsQuery).Scan(&f.Version, &f.VersionComment, &f.ServerUUID, &f.ServerID, &f.DataDir,
 		&f.PageSize, &f.Port, &f.SkipNetworking, &f.ReadOnly, &f.SuperReadOnly,
 		&f.OfflineMode, &f.GTIDMode, &f.LogBin, &f.LowerCaseTableNames,
-		&executed, &purged, &f.ClonePluginActive, &f.SkipReplicaStart, &uptime)
+		&executed, &purged, &f.ClonePluginActive, &f.SkipReplicaStart)
 	if err != nil {
 		return Facts{}, err
 	}
-	f.Uptime = time.Duration(uptime.Int64) * time.Second
 	if err := CheckSupported(f.Version, f.VersionComment); err != nil {
 		return Facts{}, err
 	}

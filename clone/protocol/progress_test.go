@@ -262,6 +262,9 @@ func TestUptime(t *testing.T) {
 	if n, err := parseUptime("Uptime: 812  Threads: 2  Questions: 9"); n != 812 || err != nil {
 		t.Errorf("parseUptime = %d, %v, want 812", n, err)
 	}
+	if n, err := parseUptime("Uptime: 18446744073709480044  Threads: 2"); n != -71572 || err != nil {
+		t.Errorf("parseUptime of a server whose clock was set back = %d, %v", n, err)
+	}
 	for _, s := range []string{"", "Uptime: ", "Uptime: x  Threads: 2", "Uptime: -1  Threads: 2", "Uptime: 99999999999  T", "812"} {
 		if n, err := parseUptime(s); !errors.Is(err, ErrProtocol) {
 			t.Errorf("parseUptime(%q) = %d, %v, want ErrProtocol", s, n, err)

@@ -3,6 +3,7 @@ package protocol
 import (
 	"errors"
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
 	"time"
@@ -35,15 +36,17 @@ func (c *conn) serverStarted() (int64, error) {
 
 const uptimeTries = 20
 
-// parseUptime reads the seconds in "Uptime: 12  Threads: 2  …".
+// parseUptime reads the seconds in "Uptime: 12  Threads: 2  …". A server whose clock was set back behind its own start says what is left of a negative
+// number without its sign.
 func parseUptime(s string) (int64, error) {
 	rest, ok := strings.CutPrefix(s, "Uptime: ")
 	digits, _, _ := strings.Cut(rest, " ")
-	n, err := strconv.ParseUint(digits, 10, 32)
-	if !ok || err != nil {
+	wide, err := strconv.ParseUint(digits, 10, 64)
+	n := int64(wide)
+	if !ok || err != nil || max(n, -n) > math.MaxUint32 {
 		return 0, fmt.Errorf("ask for the uptime: %w", protocolError("statistics %q", printable([]byte(s))))
 	}
-	return int64(n), nil
+	return n, nil
 }
 
 // sameProcess reports whether two answers of serverStarted are of one process: no server serves a clone, ends, and starts again within a
