@@ -236,6 +236,7 @@ func (r *runner) newUUID(ctx context.Context, db *mysqlx.DB, v view) error {
 	if err := r.vol.ForgetServerUUID(ctx, v.Generation); err != nil {
 		return err
 	}
+	r.formerUUID = v.Mysqld.Facts.ServerUUID
 	return db.Shutdown(ctx)
 }
 

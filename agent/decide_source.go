@@ -160,9 +160,9 @@ func decideGate(v view) verdict {
 	case v.Mysqld.Facts.ServerID != v.ServerID:
 		d.Do = actServerID
 		return d.because(CodeStarting, "server_id is %d and has to be %d", v.Mysqld.Facts.ServerID, v.ServerID)
-	case len(g.Unverified) > 0 && !ofServer(v.Mysqld.Facts.GTIDExecuted, v.Mysqld.Facts.ServerUUID).IsEmpty():
+	case len(g.Unverified) > 0 && !v.NewUUID:
 		// Should this volume have been rolled back, a silent sibling has transactions with the numbers that come next: two different ones
-		// under one name could never be told apart again.
+		// under one name could never be told apart again. That none is here under this server_uuid proves nothing.
 		d.Do = actNewUUID
 		return d.because(CodeSiblingSilent, "%s did not say what it has: new transactions get a server_uuid of their own", g.Unverified[0])
 	case v.ClusterID != "" && v.Semisync.differs():

@@ -156,15 +156,18 @@ func TestSource(t *testing.T) {
 		{"gate, diverged", base(closed(peer("mysql-1", clusterA, ours+":1-90:101"))), StateDiverged, actNone, "none has all of them: this source has 10 transactions that not all have (" + ours + ":91-100); mysql-1 has 1"},
 		{"gate, siblings have diverged", base(closed(peer("mysql-1", clusterA, ours+":1-101"), peer("mysql-2", clusterA, ours+":1-100:102"))), StateDiverged, actNone, "siblings_diverged"},
 		{"gate, sibling is silent", base(closed(silent("mysql-1"))), StateGateClosed, actNone, "mysql-1"},
-		{"gate, sibling stays silent", base(func(v *view) { closed(silent("mysql-1"))(v); v.GateWaited = true }), StateGateClosed, actOpen, ""},
+		{"gate, sibling stays silent", base(func(v *view) { closed(silent("mysql-1"))(v); v.GateWaited, v.NewUUID = true, true }), StateGateClosed, actOpen, ""},
 		{"gate, sibling stays silent, and the next number may be taken", base(func(v *view) {
 			closed(silent("mysql-1"))(v)
 			v.GateWaited = true
-			v.Mysqld.Facts.GTIDExecuted = gtids(t, ours+":1-100,"+own+":1-7")
 		}), StateGateClosed, actNewUUID, "server_uuid of their own"},
 		{"gate, sibling is empty", base(closed(PeerAnswer{Pod: "mysql-1", Kind: PeerAnswered, Status: Status{HasData: DataNo}})), StateGateClosed, actOpen, ""},
 		{"gate, sibling does not know yet", base(closed(PeerAnswer{Pod: "mysql-1", Kind: PeerAnswered, Status: Status{HasData: DataYes}})), StateGateClosed, actNone, "mysql-1"},
-		{"gate, sibling does not exist", base(closed(PeerAnswer{Pod: "mysql-1", Kind: PeerAbsent})), StateGateClosed, actOpen, ""},
+		{"gate, sibling does not exist", base(closed(PeerAnswer{Pod: "mysql-1", Kind: PeerAbsent})), StateGateClosed, actNewUUID, "server_uuid of their own"},
+		{"gate, sibling does not exist, new server_uuid", base(func(v *view) {
+			closed(PeerAnswer{Pod: "mysql-1", Kind: PeerAbsent})(v)
+			v.NewUUID = true
+		}), StateGateClosed, actOpen, ""},
 		{"gate, stranger's transactions do not count", base(closed(peer("mysql-1", clusterB, "00000000-0000-0000-0000-00000000000b:1-9"))), StateGateClosed, actOpen, ""},
 		{"gate, unreadable answer", base(closed(peer("mysql-1", clusterA, "nonsense"))), StateGateClosed, actNone, "cannot be read"},
 		{"no accounts", base(func(v *view) { v.ClusterID = "" }), StateGateClosed, actAccounts, ""},

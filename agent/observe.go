@@ -72,6 +72,7 @@ func (r *runner) observe(ctx context.Context) (view, error) {
 		v.Want.User = mysqlx.ReplicationAccount(v.ClusterID)
 	}
 	v.Overridden = r.overrides(ctx, db)
+	v.NewUUID = r.formerUUID != "" && r.formerUUID != v.Mysqld.Facts.ServerUUID
 	v.Waiting = waiting(v)
 	r.observeRotation(&v)
 	if v.Role == RoleSource {

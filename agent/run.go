@@ -77,6 +77,7 @@ type runner struct {
 
 	readiness  Readiness
 	gateSince  time.Time // since when the source's gate is closed; zero: it is not
+	formerUUID string    // that mysqld was told to give up; "": none
 	downSince  time.Time // since when mysqld does not answer; zero: it does
 	idleSince  time.Time // since when nobody has the data directory open; zero: somebody has
 	startAfter time.Time // replication is not started before

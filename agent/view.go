@@ -33,6 +33,7 @@ type view struct {
 	Semisync   semisyncView      // of a source
 	Overridden []mysqlx.Override // settings of ours that something else has changed
 
+	NewUUID    bool      // mysqld got its server_uuid at the wish of this agent, since that was started
 	GateSince  time.Time // of a source whose gate is closed: what siblings said before does not count
 	GateWaited bool      // of a source whose gate is closed: siblings that do not answer have had time enough
 
