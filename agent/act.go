@@ -158,7 +158,7 @@ func (r *runner) startOver(ctx context.Context, v view) error {
 		return err
 	}
 	r.log.Warn("the first initialisation was interrupted: put aside, it starts over", zap.String("quarantine", where))
-	r.idleSince = time.Time{}
+	r.idleSince, r.opened, r.inUse = time.Time{}, 0, false
 	switch {
 	case v.Mysqld.Bare:
 		return r.bare.Shutdown(ctx)

@@ -17,6 +17,9 @@ import (
 const (
 	sqlTimeout     = 5 * time.Second
 	abandonedAfter = 30 * time.Second // the image's entry point leaves the data directory alone for a second or two between its servers
+	// maxOpened is how often programs may open the data directory of a first initialisation before one of them answers: mysqld --initialize
+	// and the image's temporary server do, and the end of one and the start of the next can look like one more.
+	maxOpened      = 3
 	bytesEvery     = time.Minute
 	overridesEvery = 30 * time.Second
 	downLong       = 5 * time.Minute  // a mysqld that has been away for so long does not come up on its data any more
@@ -156,7 +159,7 @@ func (r *runner) observeMysqld(ctx context.Context, v *view) (*mysqlx.DB, error)
 		m.Reach, m.Why = mysqldFailing, err.Error()
 		return nil, nil
 	}
-	r.idleSince, r.downSince = time.Time{}, time.Time{}
+	r.idleSince, r.downSince, r.opened = time.Time{}, time.Time{}, 0
 	if facts.SkipNetworking || facts.Port == 0 {
 		m.Reach = mysqldTemporary
 		return nil, nil
@@ -209,17 +212,25 @@ func (r *runner) asRoot(ctx context.Context, v *view, denied error) (mysqlx.Fact
 	return facts, r.root, err
 }
 
-// abandoned reports whether nobody has had the data directory open for a while.
+// abandoned reports whether nobody goes on with the first initialisation: nobody has had the data directory open for a while, or somebody
+// opens it again and again and never gets so far as to answer. A server cannot start on what an initialisation that was killed has left.
 func (r *runner) abandoned(v *view) bool {
 	used, err := r.vol.InUse(v.Generation)
-	if err != nil || used || v.Volume != volume.NeverCompleted {
-		r.idleSince = time.Time{}
+	if err != nil || v.Volume != volume.NeverCompleted {
+		r.idleSince, r.opened = time.Time{}, 0
 		return false
 	}
-	if r.idleSince.IsZero() {
+	if used {
+		if !r.inUse {
+			r.opened++
+		}
+		r.inUse, r.idleSince = true, time.Time{}
+		return false
+	}
+	if r.inUse = false; r.idleSince.IsZero() {
 		r.idleSince = r.now()
 	}
-	return r.now().Sub(r.idleSince) >= abandonedAfter
+	return r.opened > maxOpened || r.now().Sub(r.idleSince) >= abandonedAfter
 }
 
 // userTables counts tables, now and then: it reads the dictionary.

@@ -80,6 +80,8 @@ type runner struct {
 	formerUUID string    // that mysqld was told to give up; "": none
 	downSince  time.Time // since when mysqld does not answer; zero: it does
 	idleSince  time.Time // since when nobody has the data directory open; zero: somebody has
+	inUse      bool      // somebody had it open when this was looked at last
+	opened     int       // how often somebody has opened it since a server answered
 	startAfter time.Time // replication is not started before
 	startPause time.Duration
 	source     PeerAnswer

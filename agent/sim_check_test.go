@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"bytes"
 	"fmt"
 	"slices"
 	"strings"
@@ -111,7 +112,7 @@ func (a *simAgent) checkCause(cause rebuildCause) {
 func (a *simPod) checkSwitch() {
 	w, c := a.w, a.vol.content()
 	old, replaced := a.vol.generation(a.vol.current), a.vol.live()
-	if old == nil || old.barred || c.Record.Replaces == nil || w.now-w.lastDisaster < 8*time.Second || w.causes[causeReset] > 0 {
+	if old == nil || old.barred || c.Record.Replaces == nil || w.now-w.lastDisaster < 5*time.Second || w.causes[causeReset] > 0 {
 		return
 	}
 	only := old.exported.Union(gtidsOf(c.Record.Replaces.OnlyHere))
@@ -162,7 +163,7 @@ func (w *world) settled() bool {
 			return false
 		case p.id.Role() == RoleReplica && (state != StateReplicating || !m.superReadOnly || len(m.data.relay) > 0 || m.source != source):
 			return false
-		case !m.data.executed.Equal(source.data.executed):
+		case !m.data.executed.Equal(source.data.executed), !bytes.Equal(p.conf, p.serverConfig(true)):
 			return false
 		}
 	}
@@ -271,6 +272,9 @@ func (w *world) checkStuck() {
 		}
 	}
 	w.say("world", "stuck: %s", strings.Join(stuck, ", "))
+	if len(stuck) == 0 {
+		w.fail("every pod says that all is well, and it is not")
+	}
 	w.count("stuck")
 }
 

@@ -14,48 +14,58 @@ import (
 
 var simMutations = flag.Int("sim.mutations", -1, "how many guards TestSimulationFindsMutations removes; -1: all")
 
-// A simMutation removes one guard from the product's source.
-type simMutation struct {
+// A simGuard is one guard of the product, with a way to remove it.
+type simGuard struct {
 	guard string
-	file  string // in the module
-	old   string // found exactly once in it
-	new   string
+	edits []simEdit
 }
 
-// simGuards are the guards, each with a way to remove it. One whose text has changed has to be looked up anew: the test says so.
-var simGuards = []simMutation{
-	{"an empty source waits for silent siblings", "agent/decide_empty.go", "case p.Kind != PeerAbsent:", "case false:"},
-	{"an empty source does not start empty beside one that has data", "agent/decide_empty.go", "holders = append(holders, p)", "_ = p"},
-	{"an empty source refuses siblings that have diverged, and copies the one that has everything", "agent/decide_empty.go",
-		"best := mostAdvanced(all)", "best := all"},
-	{"an empty source waits for what its donor has received and not executed", "agent/decide_empty.go", "if !h.Waiting.IsEmpty() {", "if false {"},
-	{"what siblings said before they were asked does not count", "agent/history.go",
-		"return a.Observed.Before(since) || a.Status.State == StateWaitingForMysqld", "return false"},
-	{"the gate looks at siblings that are ahead", "agent/decide_source.go", "case best[0].Pod != own.Pod:", "case false:"},
-	{"the gate stays closed when the set has diverged", "agent/decide_source.go", `case g.Diverged != "":`, "case false:"},
-	{"the gate waits for silent siblings", "agent/decide_source.go", "if v.GateWaited {", "if true {"},
-	{"with semi-synchronous replication it waits for ever", "agent/config.go", "if c.GatePatience == 0 && c.Durability != DurabilitySemisync {", "if c.GatePatience == 0 {"},
-	{"a source that has not heard everybody gets a new server_uuid", "agent/decide_source.go", "case len(g.Unverified) > 0 &&", "case false &&"},
-	{"a source that is behind catches up under another server_id", "agent/act.go", "return own | 1<<31", "return own"},
-	{"what a source has received is executed before its channel is forgotten", "agent/decide_replica.go",
-		"if v.Waiting.IsEmpty() || v.Role == RoleReplica && v.sourceTold() && v.Abroad.IsEmpty() {", "if true {"},
-	{"what was received is executed where the source cannot be followed", "agent/decide_replica.go",
-		`if !v.Waiting.IsEmpty() && c.ApplierState == "OFF" && c.ApplierError.Number == 0 {`, "if false && c.Channel == v.Held {"},
-	{"the replication account is the cluster's own", "mysqlx/accounts.go", "return replicationPrefix + clusterID }", "return replicationPrefix + clusterID[:0] }"},
-	{"a replica is read-only", "agent/decide_replica.go", "case !v.Mysqld.Facts.SuperReadOnly:", "case false:"},
-	{"a server with data starts read-only", "agent/mysqlconf.go", `line("super_read_only = ON")`, `line("# nothing")`},
-	{"a server that has data has its configuration before all else", "agent/decide.go", "if !v.ConfigGood {", "if false {"},
-	{"errant transactions are found", "agent/decide_replica.go", "if !v.Lasting.IsEmpty() {", "if false {"},
-	{"a surplus counts when several answers lack it", "agent/observe.go", "lastingTurns   = 3 ", "lastingTurns   = 1 "},
-	{"an applier that fails at the same transaction has drifted", "agent/failures.go", "case e.Number == 0:", "case e.Number == 0:\n\t\t*f = failures{}"},
-	{"purged binlogs are not waited for", "agent/decide_replica.go", "!lost.IsEmpty() {", "false {\n\t\t_ = lost"},
-	{"a copy takes the place of data only if nothing is left behind", "agent/decide_switch.go", "!lost.IsEmpty() {", "false {"},
-	{"agent init does not switch before that is known", "agent/decide_init.go", "c.Record.Replaces != nil && !begun {", "false {"},
-	{"a first initialisation that was cut short is not taken for complete", "agent/decide_first.go", "case v.Mysqld.CutShort:", "case false:"},
-	{"commits are acknowledged by a replica before the source opens", "agent/semisync.go", "return s.Known && s.Plugins && s.On != s.Wanted", "return false"},
-	{"commits that nobody can acknowledge do not keep a replica from being cloned", "agent/semisync.go",
-		"return s.Wanted && s.On && s.Clients == 0 && s.Giving }", "return false }"},
-	{"a replica's relay logs outlive its server", "agent/mysqlconf.go", `line("relay_log_recovery = OFF")`, `line("relay_log_recovery = ON")`},
+// A simEdit changes a text that is found exactly once in a file of the module. One that has changed has to be looked up anew: the test
+// says so.
+type simEdit struct{ file, old, new string }
+
+func simGuards() []simGuard {
+	one := func(guard, file, old, new string) simGuard { return simGuard{guard, []simEdit{{file, old, new}}} }
+	const (
+		config, empty, first, volume, replica = "agent/config.go", "agent/decide_empty.go", "agent/decide_first.go", "agent/decide_init.go", "agent/decide_replica.go"
+		source, change, failed, history       = "agent/decide_source.go", "agent/decide_switch.go", "agent/failures.go", "agent/history.go"
+		file, semisync                        = "agent/mysqlconf.go", "agent/semisync.go"
+	)
+	return []simGuard{
+		one("an empty source waits for silent siblings", empty, "case p.Kind != PeerAbsent:", "case false:"),
+		one("an empty source does not start empty beside one that has data", empty, "holders = append(holders, p)", "_ = p"),
+		one("an empty source copies who has everything, and refuses siblings that have diverged", empty, "best := mostAdvanced(all)", "best := all"),
+		one("an empty source waits for what its donor has received and not executed", empty, "if !h.Waiting.IsEmpty() {", "if false {"),
+		one("what siblings said before they were asked does not count", history,
+			"return a.Observed.Before(since) || a.Status.State == StateWaitingForMysqld", "return false"),
+		one("the gate looks at siblings that are ahead", source, "case best[0].Pod != own.Pod:", "case false:"),
+		one("the gate stays closed when the set has diverged", source, `case g.Diverged != "":`, "case false:"),
+		one("the gate waits for silent siblings", source, "if v.GateWaited {", "if true {"),
+		one("with semi-synchronous replication it waits for ever", config, "if c.GatePatience == 0 && c.Durability != DurabilitySemisync {", "if c.GatePatience == 0 {"),
+		one("a source that has not heard everybody gets a new server_uuid", source, "case len(g.Unverified) > 0 &&", "case false &&"),
+		one("a source that is behind catches up under another server_id", "agent/act.go", "return own | 1<<31", "return own"),
+		one("what was received is executed before a channel is forgotten", replica,
+			"if v.Waiting.IsEmpty() || v.Role == RoleReplica && v.sourceTold() && v.Abroad.IsEmpty() {", "if true {"),
+		one("what was received is executed where the source cannot be followed", replica,
+			`if !v.Waiting.IsEmpty() && c.ApplierState == "OFF" && c.ApplierError.Number == 0 {`, "if false && c.Channel == v.Held {"),
+		one("the replication account is the cluster's own", "mysqlx/accounts.go", "return replicationPrefix + clusterID }", "return replicationPrefix + clusterID[:0] }"),
+		one("a replica is read-only", replica, "case !v.Mysqld.Facts.SuperReadOnly:", "case false:"),
+		one("a server with data starts read-only", file, `line("super_read_only = ON")`, `line("# nothing")`),
+		one("a server that has data gets its configuration", "agent/decide.go", "if !v.ConfigGood {", "if false {"),
+		one("errant transactions are found", replica, "if !v.Lasting.IsEmpty() {", "if false {"),
+		one("an applier that fails at the same transaction has drifted", failed, "case e.Number == 0:", "case e.Number == 0:\n\t\t*f = failures{}"),
+		{"purged binlogs are not waited for", []simEdit{
+			{replica, "!lost.IsEmpty() {", "false {\n\t\t_ = lost"},            // beforehand, by the sets
+			{failed, "c.ReceiverError.Class() == mysqlx.ClassPurged", "false"}, // and as the source said it
+		}},
+		one("a copy takes the place of data only if nothing is left behind", change, "!lost.IsEmpty() {", "false {"),
+		one("agent init does not switch before that is known", volume, "c.Record.Replaces != nil && !begun {", "false {"),
+		one("a first initialisation that was cut short is not taken for complete", first, "case v.Mysqld.CutShort:", "case false:"),
+		one("commits are acknowledged by a replica before the source opens", semisync, "return s.Known && s.Plugins && s.On != s.Wanted", "return false"),
+		one("commits that nobody can acknowledge do not keep a replica from being cloned", semisync,
+			"return s.Wanted && s.On && s.Clients == 0 && s.Giving }", "return false }"),
+		one("a replica's relay logs outlive its server", file, `line("relay_log_recovery = OFF")`, `line("relay_log_recovery = ON")`),
+	}
 }
 
 // TestSimulationFindsMutations removes one guard after the other, and sees the simulation fail: a guard that nothing depends on is
@@ -68,7 +78,7 @@ func TestSimulationFindsMutations(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	guards := simGuards
+	guards := simGuards()
 	if *simMutations >= 0 {
 		guards = guards[:min(*simMutations, len(guards))]
 	}
@@ -92,15 +102,8 @@ func TestSimulationFindsMutations(t *testing.T) {
 }
 
 // run builds the tests without the guard, runs the simulation, and returns what it says.
-func (m simMutation) run(t *testing.T, root string) string {
+func (g simGuard) run(t *testing.T, root string) string {
 	t.Helper()
-	source, err := os.ReadFile(filepath.Join(root, m.file))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if n := strings.Count(string(source), m.old); n != 1 {
-		t.Fatalf("%s has %d times the text of this guard: %s", m.file, n, m.old)
-	}
 	dir := t.TempDir()
 	write := func(name string, data []byte) string {
 		t.Helper()
@@ -110,8 +113,18 @@ func (m simMutation) run(t *testing.T, root string) string {
 		}
 		return path
 	}
-	mutated := write("mutated.go", []byte(strings.Replace(string(source), m.old, m.new, 1)))
-	overlay, err := json.Marshal(map[string]any{"Replace": map[string]string{filepath.Join(root, m.file): mutated}})
+	replace := map[string]string{}
+	for i, e := range g.edits {
+		source, err := os.ReadFile(filepath.Join(root, e.file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n := strings.Count(string(source), e.old); n != 1 {
+			t.Fatalf("%s has %d times the text of this guard: %s", e.file, n, e.old)
+		}
+		replace[filepath.Join(root, e.file)] = write(fmt.Sprintf("mutated%d.go", i), []byte(strings.Replace(string(source), e.old, e.new, 1)))
+	}
+	overlay, err := json.Marshal(map[string]any{"Replace": replace})
 	if err != nil {
 		t.Fatal(err)
 	}

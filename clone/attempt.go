@@ -92,7 +92,11 @@ func (d *Donor) startAttempt(ctx context.Context, s *session, progress protocol.
 	case beyondFiles(progress) || !d.direct(s):
 		a.decide(nil)
 	} // else the server is going to name all files, and take decides
-	unfetched := time.AfterFunc(fetchWithin, func() { a.cancel(keep(errNotFetched)) })
+	unfetched := time.AfterFunc(d.cfg.FetchWithin, func() {
+		if !a.isFetched() {
+			a.cancel(keep(errNotFetched))
+		}
+	})
 	context.AfterFunc(a.ctx, func() {
 		unfetched.Stop()
 		if !a.fetch(0) {
@@ -229,6 +233,13 @@ func (a *attempt) fetch(n int) bool {
 	}
 	a.fetched[n] = true
 	return true
+}
+
+// isFetched reports whether somebody has claimed the main lane.
+func (a *attempt) isFetched() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.fetched[0]
 }
 
 // endAttempt closes the books on an attempt that has been fetched or never will be.

@@ -79,6 +79,8 @@ type DonorConfig struct {
 
 	// Heartbeat is how often a stream that has nothing to say is heard. 0: every 5 s.
 	Heartbeat time.Duration
+	// FetchWithin is how long an attempt waits for its recipient to fetch it. 0: 30 s.
+	FetchWithin time.Duration
 	// Lease is how long a session outlives a broken attempt; a fifth of it while another recipient waits. 0: DefaultLease.
 	Lease time.Duration
 
@@ -123,7 +125,7 @@ type Donor struct {
 
 // NewDonor returns a Donor. It starts nothing.
 func NewDonor(cfg DonorConfig) *Donor {
-	cfg.Heartbeat = cmp.Or(cfg.Heartbeat, heartbeatEvery)
+	cfg.Heartbeat, cfg.FetchWithin = cmp.Or(cfg.Heartbeat, heartbeatEvery), cmp.Or(cfg.FetchWithin, fetchWithin)
 	return &Donor{cfg: cfg, limiter: pace.NewLimiter(0), queue: newQueue(cfg.Rank)}
 }
 

@@ -211,6 +211,29 @@ func TestLeftOverSession(t *testing.T) {
 	}
 }
 
+// An attempt that is being fetched goes on, however long it takes: only one that nobody fetches ends after a while.
+func TestLongAttempt(t *testing.T) {
+	t.Parallel()
+	s := mysqltest.Start(t, mysqltest.Options{})
+	must(t, load.Fill(t.Context(), s.Root(), 16<<20, nil))
+	d := newRealDonor(t, "mysql-0", s, 1)
+	d.Donor.cfg.FetchWithin = 200 * time.Millisecond
+	offer, err := recipient("mysql-1").Ask(t.Context(), d.Peer, Wants{})
+	must(t, err)
+	h := hold()
+	ended := receiving(t, t.Context(), offer, h)
+	<-h.reached
+	late := time.After(5 * d.Donor.cfg.FetchWithin)
+	<-late
+	close(h.release)
+	must(t, <-ended)
+	for _, e := range d.seen() {
+		if e.What == "interrupted" || e.What == "resumed" {
+			t.Errorf("the copy was %s: %v", e.What, e.Err)
+		}
+	}
+}
+
 // The donor's server is killed in mid-copy: its snapshot is gone with it, the recipient is told so, and nothing is left running.
 func TestServerKilled(t *testing.T) {
 	s := mysqltest.Start(t, mysqltest.Options{})
