@@ -7,23 +7,29 @@ package architecture
 var mayImport = map[string][]string{
 	"cmd/agent": {"agent", "clone", "clone/protocol", "stream", "mysqlx", "internal/*"},
 	// stream: clone's errors and stages have its types; livefiles: what the donor has to know of its server's files
-	"agent":               {"clone", "clone/livefiles", "stream", "mysqlx", "internal/*"},
-	"clone":               {"clone/livefiles", "clone/protocol", "stream", "mysqlx", "internal/*"},
-	"clone/livefiles":     {"clone/protocol", "internal/arena"},
-	"clone/protocol":      {},
-	"stream":              {},
-	"mysqlx":              {},
-	"internal/arena":      {},
-	"internal/atomicfile": {},
-	"internal/binlog":     {"mysqlx"}, // binlogs speak of GTID sets
-	"internal/innodb":     {},
-	"internal/coalesce":   {},
-	"internal/pace":       {},
-	"internal/pack":       {},
-	"internal/plan":       {"internal/atomicfile"},
-	"internal/progress":   {},
-	"internal/trust":      {},
-	"internal/volume":     {"internal/atomicfile", "internal/plan"},
+	"agent":                  {"clone", "clone/livefiles", "stream", "mysqlx", "internal/*"},
+	"backup/store":           {},
+	"backup/store/dirstore":  {"backup/store", "internal/atomicfile"},
+	"backup/store/s3store":   {"backup/store"},
+	"backup/store/memstore":  {"backup/store"},
+	"backup/store/storetest": {"backup/store"},
+	"backup/store/location":  {"backup/store", "backup/store/dirstore", "backup/store/s3store"}, // the only place that knows which stores there are
+	"clone":                  {"clone/livefiles", "clone/protocol", "stream", "mysqlx", "internal/*"},
+	"clone/livefiles":        {"clone/protocol", "internal/arena"},
+	"clone/protocol":         {},
+	"stream":                 {},
+	"mysqlx":                 {},
+	"internal/arena":         {},
+	"internal/atomicfile":    {},
+	"internal/binlog":        {"mysqlx"}, // binlogs speak of GTID sets
+	"internal/innodb":        {},
+	"internal/coalesce":      {},
+	"internal/pace":          {},
+	"internal/pack":          {},
+	"internal/plan":          {"internal/atomicfile"},
+	"internal/progress":      {},
+	"internal/trust":         {},
+	"internal/volume":        {"internal/atomicfile", "internal/plan"},
 }
 
 // Programs and helpers for tests may use the whole product; nothing of the product may use them.
@@ -34,6 +40,8 @@ const testingTree = "internal/testing"
 var libraries = map[string][]string{
 	"github.com/go-sql-driver/mysql":        {"mysqlx"},
 	"github.com/hashicorp/go-retryablehttp": {"clone", "agent"},
+	"github.com/johannesboyne/gofakes3":     {"test"}, // a real S3 server, over TLS
+	"github.com/minio/minio-go":             {"backup/store/s3store"},
 	"github.com/prometheus/client_golang":   {"agent"},
 	"github.com/klauspost/compress":         {"internal/pack"},
 	"github.com/spf13/cobra":                {"cmd/agent"},
