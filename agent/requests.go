@@ -9,7 +9,9 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
+	"unicode"
 
 	"go.uber.org/zap"
 
@@ -111,10 +113,19 @@ func submit(path string, kind volume.RequestKind, name string, force bool) (Wish
 	return w, volume.Submit(path, volume.Request{ID: w.id, Kind: kind, Name: name, Reason: "asked for on the command line", Force: force})
 }
 
+// maxReason is the longest reason that a person may give, in bytes.
+const maxReason = 1000
+
+// CheckVolume returns an *OptionError unless path can be a volume's. It looks at no file.
+func CheckVolume(path string) error { return absolutePath("volume", path) }
+
 // Hold asks the agent not to start replication on this pod until [Release]. reason is for people.
 func Hold(path, reason string) error {
 	if reason == "" {
 		reason = "agent hold"
+	}
+	if len(reason) > maxReason || strings.ContainsFunc(reason, unicode.IsControl) {
+		return &OptionError{Flag: "reason", Value: fmt.Sprintf("%.40s", reason), Allowed: fmt.Sprintf("one line of at most %d bytes", maxReason)}
 	}
 	return volume.Hold(path, reason)
 }

@@ -159,6 +159,14 @@ func allowed(name string) string {
 	return "something else"
 }
 
+// allowedFor is allowed for any flag, also of those that a single command has.
+func allowedFor(flag *pflag.Flag) string {
+	if flag.Value.Type() == "bool" {
+		return "true or false"
+	}
+	return allowed(flag.Name)
+}
+
 // variables returns the environment variables of the option, the strongest first.
 func (o option) variables() []string {
 	return append([]string{"AGENT_" + strings.ToUpper(strings.ReplaceAll(o.name, "-", "_"))}, o.aliases...)

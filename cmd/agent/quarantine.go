@@ -22,9 +22,10 @@ func newQuarantine(sur *surroundings) *cobra.Command {
   list   what is there, why, how large, and what of it no other pod has
   undo   bring data back into service; what is in service goes to quarantine instead
   drop   remove data for good; refused where it holds the last copy of a transaction`,
-		Args: noArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		Args: cobra.ArbitraryArgs,
+		RunE: helpOrUnknown,
 	}
+	cmd.SuggestionsMinimumDistance = 2
 	cmd.AddCommand(newQuarantineList(sur), newQuarantineUndo(sur), newQuarantineDrop(sur))
 	return cmd
 }
@@ -38,6 +39,9 @@ func newQuarantineList(sur *surroundings) *cobra.Command {
 		from, err := s.complete(cmd.Flags(), sur.getenv)
 		if err != nil {
 			return err
+		}
+		if err := agent.CheckVolume(s.Volume); err != nil {
+			return from.name(err)
 		}
 		list, err := agent.ListQuarantine(s.Volume)
 		if err != nil {
@@ -165,6 +169,9 @@ func asks(cmd *cobra.Command, sur *surroundings, ask func(s *settings, name stri
 		from, err := s.complete(cmd.Flags(), sur.getenv)
 		if err != nil {
 			return err
+		}
+		if err := agent.CheckVolume(s.Volume); err != nil {
+			return from.name(err)
 		}
 		name := ""
 		if len(args) > 0 {

@@ -34,16 +34,7 @@ Each option can also be given in the environment: --pod-name is AGENT_POD_NAME. 
 		SilenceErrors: true, // report prints them
 		SilenceUsage:  true,
 		Args:          cobra.ArbitraryArgs, // else cobra words the error, on many lines
-		RunE: func(cmd *cobra.Command, args []string) error {
-			if len(args) == 0 {
-				return cmd.Help()
-			}
-			err := &usageError{text: fmt.Sprintf("unknown command %q", args[0]), command: cmd.CommandPath()}
-			if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
-				err.hint = "did you mean " + strings.Join(near, " or ") + "?"
-			}
-			return err
-		},
+		RunE:          helpOrUnknown,
 	}
 	root.SuggestionsMinimumDistance = 2
 	root.SetOut(sur.stdout)
@@ -52,6 +43,18 @@ Each option can also be given in the environment: --pod-name is AGENT_POD_NAME. 
 	root.SetFlagErrorFunc(flagError)
 	root.AddCommand(newInit(sur), newRun(sur), newStatus(sur), newPlan(sur), newQuarantine(sur), newRebuild(sur), newHold(sur), newRelease(sur), newVersion(sur))
 	return root
+}
+
+// helpOrUnknown is what a command does that only has commands below it.
+func helpOrUnknown(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return cmd.Help()
+	}
+	err := &usageError{text: fmt.Sprintf("unknown command %q", args[0]), command: cmd.CommandPath()}
+	if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
+		err.hint = "did you mean " + strings.Join(near, " or ") + "?"
+	}
+	return err
 }
 
 // noArgs refuses words that are no flags.
@@ -87,7 +90,7 @@ func flagError(cmd *cobra.Command, err error) error {
 	}
 	var invalid *pflag.InvalidValueError
 	if errors.As(err, &invalid) {
-		return &agent.OptionError{Flag: invalid.GetFlag().Name, Value: invalid.GetValue(), Allowed: allowed(invalid.GetFlag().Name)}
+		return &agent.OptionError{Flag: invalid.GetFlag().Name, Value: invalid.GetValue(), Allowed: allowedFor(invalid.GetFlag())}
 	}
 	out := &usageError{text: err.Error(), command: cmd.CommandPath()}
 	var unknown *pflag.NotExistError
