@@ -3,6 +3,7 @@ package agent
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	"ordinal/internal/volume"
 	"ordinal/mysqlx"
@@ -117,6 +118,7 @@ func (a *simAgent) startOver(v view) error {
 	if err := a.simPod.startOver(v.Generation, string(CodeInterruptedFirstStart)); err != nil {
 		return err
 	}
+	a.idleSince, a.opened, a.wasInUse = time.Time{}, 0, false
 	a.step()
 	if v.Mysqld.Bare || v.Mysqld.CutShort {
 		a.shutdown()

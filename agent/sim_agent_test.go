@@ -19,6 +19,8 @@ type simAgent struct {
 	gateSince  time.Time
 	idleSince  time.Time
 	downSince  time.Time
+	opened     int
+	wasInUse   bool
 	formerUUID string
 	source     PeerAnswer
 	sourceAt   time.Time
@@ -174,7 +176,7 @@ func (a *simAgent) observeMysqld(v *view) *simMysqld {
 		v.Mysqld.AsRoot = true
 		v.Mysqld.Bare = !v.hasData() && m.bare && !m.temporary
 	}
-	a.idleSince, a.downSince = time.Time{}, time.Time{}
+	a.idleSince, a.downSince, a.opened = time.Time{}, time.Time{}, 0
 	if m.temporary {
 		v.Mysqld.Reach = mysqldTemporary
 		return nil
@@ -188,14 +190,21 @@ func (a *simAgent) observeMysqld(v *view) *simMysqld {
 }
 
 func (a *simAgent) abandoned(v *view) bool {
-	if v.Volume != volume.NeverCompleted || a.inUse(v.Generation) {
-		a.idleSince = time.Time{}
+	if v.Volume != volume.NeverCompleted {
+		a.idleSince, a.opened = time.Time{}, 0
 		return false
 	}
-	if a.idleSince.IsZero() {
+	if a.inUse(v.Generation) {
+		if !a.wasInUse {
+			a.opened++
+		}
+		a.wasInUse, a.idleSince = true, time.Time{}
+		return false
+	}
+	if a.wasInUse = false; a.idleSince.IsZero() {
 		a.idleSince = a.w.clock()
 	}
-	return a.w.clock().Sub(a.idleSince) >= abandonedAfter
+	return a.opened > maxOpened || a.w.clock().Sub(a.idleSince) >= abandonedAfter
 }
 
 func (a *simAgent) observeSiblings(v *view) {

@@ -146,6 +146,7 @@ func simFaults() []simFault {
 				}
 			})
 		}},
+		{"source lost during a rebuild", (*world).loseSource},
 		{"held", func(w *world) { p := w.anyPod(); p.vol.held = "maintenance"; w.later(func() { p.vol.held = "" }) }},
 		{causeRequest, func(w *world) {
 			p := w.anyPod()
@@ -210,6 +211,23 @@ func (w *world) wipe(p *simPod) {
 	p.recreate()
 	w.say(p.id.Pod, "volume wiped")
 	w.disaster("wipe of "+p.id.Pod, p.vol, func() { p.vol = newSimVolume() })
+}
+
+// loseSource takes the source's volume away while a replica is rebuilt from another one that has got less.
+func (w *world) loseSource() {
+	p := w.anyReplica()
+	for _, o := range w.pods {
+		if o != p && o.mysqld != nil && o.id.Role() == RoleReplica {
+			o.mysqld.speed = 0
+		}
+	}
+	w.cause(causeRequest)
+	p.vol.request = &volume.Request{Kind: volume.RequestRebuild}
+	w.after(w.between(time.Second, 8*time.Second), func() {
+		if !w.calm {
+			w.wipe(w.pods[0])
+		}
+	})
 }
 
 // rollBack gives a pod the volume that it had once. A roll back that brings the second content of a GTID back is none of the

@@ -109,9 +109,9 @@ func (a *simAgent) checkCause(cause rebuildCause) {
 
 // checkSwitch is about the moment at which a copy takes the place of data: what only the data has must have been exported. Somebody who
 // has just lost his data may have had it when he was asked.
-func (a *simPod) checkSwitch() {
-	w, c := a.w, a.vol.content()
-	old, replaced := a.vol.generation(a.vol.current), a.vol.live()
+func (p *simPod) checkSwitch() {
+	w, c := p.w, p.vol.content()
+	old, replaced := p.vol.generation(p.vol.current), p.vol.live()
 	if old == nil || old.barred || c.Record.Replaces == nil || w.now-w.lastDisaster < 5*time.Second || w.causes[causeReset] > 0 {
 		return
 	}
@@ -120,8 +120,8 @@ func (a *simPod) checkSwitch() {
 		if !t.acked || !old.data.has(t) || replaced.executed.Contains(t.set) || only.Contains(t.set) {
 			continue
 		}
-		if !slices.ContainsFunc(w.pods, func(p *simPod) bool { d := p.vol.live(); return p != a && d != nil && d.has(t) }) {
-			w.fail("%s switches to a copy that lacks %v, which nobody else has in service", a.id.Pod, t)
+		if !slices.ContainsFunc(w.pods, func(o *simPod) bool { d := o.vol.live(); return o != p && d != nil && d.has(t) }) {
+			w.fail("%s switches to a copy that lacks %v, which nobody else has in service", p.id.Pod, t)
 		}
 	}
 }
@@ -295,7 +295,7 @@ func (w *world) explained(p *simPod, state State, code Code) bool {
 	case code == CodeInterruptedFirstStart:
 		return startsOver(p.vol.content()) >= maxStartsOver
 	case code == CodeSiblingsDiverged:
-		return happened(causeErrant, causeRollback, causeReset, causeCopy, causeBornAgain)
+		return happened(causeErrant, causeRollback, causeReset, causeCopy, causeBornAgain, causeAbsent)
 	case state == StateSourceIsStranger, code == CodeRebuilding && p.vol.content().Kind == volume.Switching && happened(causeBornAgain):
 		return happened(causeBornAgain, causeRollback, causeCopy)
 	case p.id.Role() == RoleReplica && code == CodeApplierStopped && w.strangers(p, w.pods[0]):
@@ -304,6 +304,8 @@ func (w *world) explained(p *simPod, state State, code Code) bool {
 		return happened(causeErrant, causeDrift)
 	case p.id.Role() == RoleSource && happened(causeReset): // a pod that denies what it has cannot say what it has
 		return code == CodeSiblingSilent || code == CodeSiblingAhead || code == CodeSiblingApplying
+	case code == CodeSiblingAhead && p.agent != nil && p.agent.rebuild != nil && p.agent.rebuild.err != nil: // none of its siblings has everything
+		return happened(causeErrant, causeRollback, causeCopy, causeAbsent)
 	case code == CodeSiblingApplying, code == CodeSiblingAhead: // an applier that cannot go on, with transactions that nobody else has
 		return slices.ContainsFunc(w.pods, func(o *simPod) bool {
 			return o.mysqld != nil && (o.mysqld.applierError.Number != 0 || o.vol.content().Kind == volume.Switching && happened(causeErrant, causeDrift))

@@ -96,6 +96,13 @@ func TestSimulationFindsMutations(t *testing.T) {
 			}
 			_, story, _ := strings.Cut(out, "seed ")
 			line, _, _ := strings.Cut(story, "\n")
+			var seed uint64
+			if _, err := fmt.Sscan(line, &seed); err != nil {
+				t.Fatalf("no seed in %q: %v", line, err)
+			}
+			if w := simulate(seed, nil, false); w.failure != nil {
+				t.Errorf("with the guard the same history fails as well: %v", w.failure)
+			}
 			t.Logf("seed %s (%v)", line, time.Since(began).Round(time.Second))
 		})
 	}

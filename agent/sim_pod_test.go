@@ -116,8 +116,7 @@ func (p *simPod) entryPoint(q *simProcess) {
 		q.sleep(w.between(500*time.Millisecond, 2*time.Second))
 		p.mysqld, d.boot = nil, bootDone
 	case bootPartial:
-		p.using = nil // it does not come so far
-		q.sleep(time.Second)
+		q.sleep(w.between(100*time.Millisecond, 2*time.Second)) // it opens what is there, and gives up
 		return
 	}
 	q.sleep(w.between(200*time.Millisecond, 2*time.Second)) // crash recovery

@@ -3,16 +3,21 @@ package e2e
 import (
 	"bytes"
 	"context"
+	"encoding/json"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
+	"syscall"
 	"testing"
 	"time"
 
 	"ordinal/internal/testing/load"
 	"ordinal/internal/testing/localset"
 	"ordinal/internal/testing/mysqltest"
+	"ordinal/mysqlx"
 )
 
 // withDeadline bounds a test: what takes longer hangs.
@@ -129,19 +134,27 @@ func writeOnReplica(ctx context.Context, t *testing.T, s *localset.Set, ordinal 
 // replay executes an exported binlog on a pod, as an operator would: mysqlbinlog FILE | mysql.
 func replay(ctx context.Context, t *testing.T, s *localset.Set, ordinal int, file string) {
 	t.Helper()
-	d := mysqltest.Get(t)
-	read := d.Tool("mysqlbinlog", "--no-defaults", file)
+	read := mysqltest.Get(t).Tool("mysqlbinlog", "--no-defaults", file)
 	statements, err := read.Output()
 	must(t, err)
+	if err := script(t, s, ordinal, statements); err != nil {
+		t.Fatalf("replay %s: %v", file, err)
+	}
+}
+
+// script executes statements in one session, as root.
+func script(t *testing.T, s *localset.Set, ordinal int, statements []byte) error {
+	t.Helper()
 	password, err := os.ReadFile(s.RootPasswordFile())
 	must(t, err)
 	defaults := filepath.Join(t.TempDir(), "client.cnf")
 	must(t, os.WriteFile(defaults, []byte("[client]\nuser=root\npassword="+strings.TrimSpace(string(password))+"\n"), 0o600))
-	write := d.Tool("mysql", "--defaults-file="+defaults, "--host="+s.Pod(ordinal).Host, "--port=3306", "--binary-mode")
+	write := mysqltest.Get(t).Tool("mysql", "--defaults-file="+defaults, "--host="+s.Pod(ordinal).Host, "--port=3306", "--binary-mode")
 	write.Stdin = bytes.NewReader(statements)
 	if out, err := write.CombinedOutput(); err != nil {
-		t.Fatalf("replay %s: %v\n%s", file, err, out)
+		return fmt.Errorf("%w: %s", err, out)
 	}
+	return nil
 }
 
 // agent runs a command of the agent on a pod's volume and returns what it prints.
@@ -153,4 +166,101 @@ func agent(t *testing.T, s *localset.Set, ordinal int, args ...string) string {
 		t.Fatalf("agent %s: %v", strings.Join(args, " "), err)
 	}
 	return string(out)
+}
+
+// one returns the single value of a query's answer.
+func one(ctx context.Context, t *testing.T, s *localset.Set, ordinal int, query string) string {
+	t.Helper()
+	rows, err := s.Query(ctx, ordinal, query)
+	must(t, err)
+	if len(rows) != 1 || len(rows[0]) != 1 {
+		t.Fatalf("pod %d: %s: %v, want one value", ordinal, query, rows)
+	}
+	return rows[0][0]
+}
+
+// executed is a pod's gtid_executed.
+func executed(ctx context.Context, t *testing.T, s *localset.Set, ordinal int) mysqlx.GTIDSet {
+	t.Helper()
+	set, err := s.GTIDExecuted(ctx, ordinal)
+	must(t, err)
+	return set
+}
+
+// lineage is the cluster that a pod says its data belongs to, once it knows.
+func lineage(ctx context.Context, t *testing.T, s *localset.Set, ordinal int) string {
+	t.Helper()
+	return waitStatus(ctx, t, s, ordinal, "its cluster_id", func(st localset.Status) bool { return st.ClusterID != "" }).ClusterID
+}
+
+// freeze stops programs of a pod until the returned function is called, as on a node that hangs: connections stay, nobody answers. One
+// that is killed meanwhile ends all the same.
+func freeze(t *testing.T, s *localset.Set, ordinal int, processes ...localset.Process) (thaw func()) {
+	t.Helper()
+	for _, process := range processes {
+		if !s.Signal(ordinal, process, syscall.SIGSTOP) {
+			t.Fatalf("%s of pod %d does not run", process, ordinal)
+		}
+	}
+	return sync.OnceFunc(func() {
+		for _, process := range processes {
+			s.Signal(ordinal, process, syscall.SIGCONT)
+		}
+	})
+}
+
+// An errantExport is what errant.json tells of the transactions beside it. See docs/formats/errant-transactions.md.
+type errantExport struct {
+	Count    int            `json:"count"`
+	Exported mysqlx.GTIDSet `json:"exported"`
+	Missing  mysqlx.GTIDSet `json:"missing"`
+	binlog   string         // path of the file that can be replayed
+}
+
+// exported reads the one export of an entry of a pod's quarantine.
+func exported(t *testing.T, s *localset.Set, ordinal int, name string) errantExport {
+	t.Helper()
+	all := allExported(t, s, ordinal, name)
+	if len(all) != 1 {
+		t.Fatalf("exports of %s: %+v, want one", name, all)
+	}
+	return all[0]
+}
+
+// allExported reads every export of an entry of a pod's quarantine.
+func allExported(t *testing.T, s *localset.Set, ordinal int, name string) (all []errantExport) {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(s.Pod(ordinal).Volume, "quarantine", name, "errant-*", "errant.json"))
+	must(t, err)
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		must(t, err)
+		x := errantExport{binlog: strings.TrimSuffix(file, "json") + "binlog"}
+		must(t, json.Unmarshal(text, &x))
+		all = append(all, x)
+	}
+	return all
+}
+
+// waitQuarantined waits until the one entry with this reason in a pod's quarantine is complete, and returns its name.
+func waitQuarantined(ctx context.Context, t *testing.T, s *localset.Set, ordinal int, reason string) string {
+	t.Helper()
+	var names []string
+	waitFor(ctx, t, "quarantine for "+reason, func() bool {
+		_, err := os.Stat(filepath.Join(s.Pod(ordinal).Volume, "agent", "plan.json")) // of a change that is not at its end
+		names = quarantined(t, s, ordinal, reason)
+		return len(names) > 0 && os.IsNotExist(err)
+	})
+	if len(names) != 1 {
+		t.Fatalf("pod %d has %d entries for %s in quarantine: %v", ordinal, len(names), reason, names)
+	}
+	return names[0]
+}
+
+// mustHaveKeptItsData checks that nothing of a pod was ever rebuilt or put aside.
+func mustHaveKeptItsData(t *testing.T, s *localset.Set, ordinal int) {
+	t.Helper()
+	if kept, err := filepath.Glob(filepath.Join(s.Pod(ordinal).Volume, "quarantine", "*")); err != nil || len(kept) > 0 {
+		t.Errorf("pod %d has %v in quarantine (%v), want nothing", ordinal, kept, err)
+	}
 }

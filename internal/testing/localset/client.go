@@ -2,6 +2,7 @@ package localset
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -117,7 +118,12 @@ func (s *Set) Status(ctx context.Context, ordinal int) (Status, error) {
 
 // RootEndpoint returns how root logs in to a Pod's mysqld over TCP.
 func (s *Set) RootEndpoint(ordinal int) mysqlx.Endpoint {
+	var encrypted *tls.Config
+	if s.options.Network != nil { // off the loopback nothing goes in the clear
+		encrypted = &tls.Config{InsecureSkipVerify: true} // by the certificate that mysqld made for itself
+	}
 	return mysqlx.Endpoint{
+		TLS:         encrypted,
 		Address:     net.JoinHostPort(s.Pod(ordinal).Host, strconv.Itoa(MySQLPort)),
 		Credentials: mysqlx.Credentials{User: "root", Password: mysqlx.FixedPassword(s.options.RootPassword)},
 		ReadTimeout: 5 * time.Minute, // CHECKSUM TABLE of a large table is silent for long

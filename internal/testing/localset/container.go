@@ -103,7 +103,7 @@ func (c *container) start(ctx context.Context, cmd *exec.Cmd) (*process, error) 
 	if ctx.Err() != nil {
 		return nil, errAborted
 	}
-	p, err := startProcess(cmd, log)
+	p, err := startProcess(cmd, log, c.life.enter())
 	if err == nil {
 		c.programs = append(c.programs, p)
 	}
@@ -127,11 +127,22 @@ func (c *container) kill() bool {
 	if c.abort == nil {
 		return false
 	}
+	c.life.event(Event{Process: c.process, Kind: Killed, Detail: "kill -9"}) // before anybody can see that it has ended
 	c.abort()
 	for _, p := range c.programs {
 		p.signal(syscall.SIGKILL)
 	}
 	return true
+}
+
+// signal reaches all programs of the run under way.
+func (c *container) signal(sig syscall.Signal) (reached bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, p := range c.programs {
+		reached = p.signal(sig) || reached
+	}
+	return reached
 }
 
 func (c *container) running() bool {
@@ -147,9 +158,9 @@ func (c *container) end(grace time.Duration, hurry <-chan struct{}) {
 	programs := c.programs
 	c.mu.Unlock()
 	for _, p := range programs {
-		if p.end(grace, hurry) {
+		p.end(grace, hurry, func() {
 			c.life.event(Event{Process: c.process, Kind: Killed, Detail: "its grace was over, or the set was switched off"})
-		}
+		})
 	}
 	<-c.stopped
 }

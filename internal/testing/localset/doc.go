@@ -5,6 +5,8 @@
 // Pod that was deleted, and scales. A Pod is `agent init` until it exits 0, then mysqld, started as the official image's entry point
 // starts it, beside `agent run`. It ends as with a native sidecar: mysqld first, then the agent.
 //
+// Options.Network gives each Pod a network of its own instead, which can be cut.
+//
 // Not emulated: DNS (peers are literal addresses, so the agents are told how many Pods there are), container images, users (everything
 // runs as the caller), resource limits, probes other than readiness.
 package localset

@@ -41,7 +41,11 @@ func (l *life) mysqld(args ...string) *exec.Cmd {
 	if o.MysqldArgs != nil {
 		args = append(args, o.MysqldArgs(l.Ordinal)...)
 	}
-	return o.Distribution.Command(args...)
+	cmd := o.Distribution.Command(args...)
+	if env := l.env(Mysqld); env != nil {
+		cmd.Env = append(os.Environ(), env...)
+	}
+	return cmd
 }
 
 // dataDir asks mysqld for its datadir, as the image does, which also fails early on an option that it does not know.

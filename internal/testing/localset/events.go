@@ -25,7 +25,7 @@ const (
 	Created       Kind = "created"        // a Pod
 	Started       Kind = "started"        // a program
 	Exited        Kind = "exited"         // a program, with Code
-	Killed        Kind = "killed"         // a program is killed by Kill9, or because its grace was over
+	Killed        Kind = "killed"         // a program is going to be, by Kill9, or because its grace was over
 	Terminating   Kind = "terminating"    // a Pod
 	Gone          Kind = "gone"           // a Pod; its volume is still there
 	VolumeChanged Kind = "volume_changed" // of a Pod: removed, or what Change was given was done to it

@@ -49,7 +49,8 @@ type Options struct {
 	Replicas int
 	// Policy defaults to Parallel.
 	Policy Policy
-	// Hosts is the template of a Pod's IPv4 address. Sets that run side by side need one each. Default: DefaultHosts.
+	// Hosts is the template of a Pod's IPv4 address: one of the loopback, unless there is a Network. Sets that run side by side need one
+	// each. Default: DefaultHosts.
 	Hosts string
 	// AgentBinary is the path of the agent.
 	AgentBinary string
@@ -72,6 +73,10 @@ type Options struct {
 	Database string
 	// InitSQL is what a script in /docker-entrypoint-initdb.d would run. Default: nothing.
 	InitSQL string
+	// Network puts each Pod into a network of its own; Hosts are its addresses then. Default: all Pods share the machine's loopback.
+	Network Network
+	// Env adds variables to the environment of a Pod's program. May be nil.
+	Env func(ordinal int, process Process) []string
 	// Grace is the time between SIGTERM and SIGKILL, for each of a Pod's programs. Default: 30 s.
 	Grace time.Duration
 	// OnEvent gets each event, one at a time, in order. It must not call the set. May be nil.
@@ -101,7 +106,8 @@ func (o *Options) complete() error {
 	setDefault(&o.RootPassword, kept(o.rootPasswordFile()))
 	setDefault(&o.Secret, base64.StdEncoding.EncodeToString(random(32)))
 	setDefault(&o.RootPassword, "root-"+base64.RawURLEncoding.EncodeToString(random(12)))
-	if ip := net.ParseIP(o.host(0)); ip == nil || !ip.IsLoopback() || !strings.Contains(o.Hosts, "{ordinal}") {
+	ip := net.ParseIP(o.host(0))
+	if ip == nil || o.Network == nil && !ip.IsLoopback() || !strings.Contains(o.Hosts, "{ordinal}") {
 		return fmt.Errorf("local set: hosts %q: want a template of loopback addresses, like %s", o.Hosts, DefaultHosts)
 	}
 	// See unix(7): sun_path holds 107 bytes and a zero.

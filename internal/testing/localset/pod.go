@@ -82,6 +82,23 @@ func (l *life) event(e Event) {
 	l.set.events.add(e)
 }
 
+// enter returns what moves a thread to where the Pod lives; nil if that is where everybody is.
+func (l *life) enter() func() error {
+	network := l.set.options.Network
+	if network == nil {
+		return nil
+	}
+	return func() error { return network.Enter(l.Ordinal) }
+}
+
+// env returns what the options add to a program's environment.
+func (l *life) env(process Process) []string {
+	if l.set.options.Env == nil {
+		return nil
+	}
+	return l.set.options.Env(l.Ordinal, process)
+}
+
 func (l *life) container(process Process) *container {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -203,5 +220,6 @@ func (l *life) agentCommand(process Process, subcommand string) *exec.Cmd {
 		// What the machine's environment says is not what this Pod's would.
 		return strings.HasPrefix(v, "AGENT_") || strings.HasPrefix(v, "MYSQL_") || strings.HasPrefix(v, "POD_NAME=")
 	})
+	cmd.Env = append(cmd.Env, l.env(process)...)
 	return cmd
 }

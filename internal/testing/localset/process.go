@@ -23,9 +23,10 @@ type process struct {
 	reaped bool // its id may belong to somebody else now
 }
 
-// startProcess starts a program with its output appended to log, unless it has another place for that. The kernel kills it when this process dies. The kernel means the
-// thread that started it, which therefore waits for the program's end.
-func startProcess(cmd *exec.Cmd, log *os.File) (*process, error) {
+// startProcess starts a program with its output appended to log, unless it has another place for that. The kernel kills it when this
+// process dies. The kernel means the thread that started it, which therefore waits for the program's end. That thread calls enter
+// before, if it is not nil, and is of no use to anybody else afterwards.
+func startProcess(cmd *exec.Cmd, log *os.File, enter func() error) (*process, error) {
 	p := &process{cmd: cmd, done: make(chan struct{})}
 	cmd.Stderr = log
 	if cmd.Stdout == nil {
@@ -35,8 +36,15 @@ func startProcess(cmd *exec.Cmd, log *os.File) (*process, error) {
 	started := make(chan error)
 	go func() {
 		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
-		err := cmd.Start()
+		var err error
+		if enter == nil {
+			defer runtime.UnlockOSThread()
+		} else {
+			err = enter() // a thread that is still locked ends with its goroutine
+		}
+		if err == nil {
+			err = cmd.Start()
+		}
 		started <- err
 		if err == nil {
 			p.reap()
@@ -76,21 +84,21 @@ func (p *process) signal(sig syscall.Signal) bool {
 	return !p.reaped && unix.Kill(-p.cmd.Process.Pid, sig) == nil
 }
 
-// end asks the program to end, kills it after grace or when hurry is closed, and returns when it is gone. killed says that asking was
-// not enough.
-func (p *process) end(grace time.Duration, hurry <-chan struct{}) (killed bool) {
+// end asks the program to end, kills it after grace or when hurry is closed, and returns when it is gone. It calls killing when asking
+// was not enough.
+func (p *process) end(grace time.Duration, hurry <-chan struct{}, killing func()) {
 	p.signal(syscall.SIGTERM)
 	timer := time.NewTimer(grace)
 	defer timer.Stop()
 	select {
 	case <-p.done:
-		return false
+		return
 	case <-timer.C:
 	case <-hurry:
 	}
+	killing()
 	p.signal(syscall.SIGKILL)
 	<-p.done
-	return true
 }
 
 func appendFile(path string) (*os.File, error) {

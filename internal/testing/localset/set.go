@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"sync"
+	"syscall"
 	"time"
 
 	"ordinal/mysqlx"
@@ -62,6 +63,9 @@ func (s *Set) Start(ctx context.Context) error {
 		return errors.New("local set: started before")
 	}
 	for ordinal := range s.want {
+		if s.options.Network != nil {
+			break // nobody else is there
+		}
 		if err := freePorts(ctx, s.Pod(ordinal).Host); err != nil {
 			return err
 		}
@@ -170,11 +174,19 @@ func (s *Set) Kill9(ordinal int, process Process) bool {
 		return false
 	}
 	c := l.container(process)
-	if c == nil || !c.kill() {
+	return c != nil && c.kill()
+}
+
+// Signal sends a signal to what runs of a Pod's program at this instant, SIGSTOP and SIGCONT say, and returns whether there was something.
+func (s *Set) Signal(ordinal int, process Process, sig syscall.Signal) bool {
+	s.mu.Lock()
+	l := s.lives[ordinal]
+	s.mu.Unlock()
+	if l == nil {
 		return false
 	}
-	l.event(Event{Process: process, Kind: Killed, Detail: "kill -9"})
-	return true
+	c := l.container(process)
+	return c != nil && c.signal(sig)
 }
 
 // Running returns which of a Pod's programs run at this instant.
