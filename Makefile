@@ -1,5 +1,5 @@
 # Needs Debian (or anything like it), Go and make. `make` alone lists the targets.
-# MYSQLD=path picks the server for test, demo and bench; without it one is found, or fetched into the cache folder.
+# MYSQLD=path picks the server for test, demo, bench and soak; without it one is found, or fetched into the cache folder.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -10,6 +10,8 @@ IMAGE      ?= ordinal-agent
 FUZZTIME   ?= 20s
 TESTFLAGS  ?=
 BENCHFLAGS ?=
+MINUTES    ?= 10
+SOAKFLAGS  ?=
 
 # The limit for the binary, in bytes: it is pulled on every node that runs a Pod.
 BINARY_MAX := 20000000
@@ -19,7 +21,7 @@ TOOLS        := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/ordinal/tools
 STATICCHECK  := $(TOOLS)/staticcheck-v0.8.2
 STATIC_BUILD := CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '-s -w -buildid= -X main.version=$(VERSION)'
 
-.PHONY: help build test check format vet lint demo bench fuzz image clean tools test-tools
+.PHONY: help build test check format vet lint mutations demo bench soak fuzz image clean tools test-tools
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -42,6 +44,12 @@ demo: build ## Start three Pods from nothing and prove what they promise (KEEP=1
 
 bench: build ## Measure a clone against CLONE INSTANCE, tar and the disk (QUICK=1: a look; DOCS=1: into docs/benchmarks.md)
 	go run ./internal/testing/bench $(if $(QUICK),-quick) $(if $(DOCS),-docs docs/benchmarks.md) $(BENCHFLAGS)
+
+soak: ## Five Pods under load while things go wrong, for MINUTES (10); as root (SEED=n replays a plan; SOAKFLAGS)
+	go run ./internal/testing/soak -minutes $(MINUTES) $(if $(SEED),-seed $(SEED)) $(SOAKFLAGS)
+
+mutations: ## Remove each guard of the decisions in turn, and see the simulation fail
+	go test ./agent -count=1 -timeout 60m -run TestSimulationFindsMutations -sim.mutations=-1 -v
 
 fuzz: ## Fuzz every parser for FUZZTIME (20s) each
 	@grep -rl --include='*_test.go' '^func Fuzz' . | sort | while read -r file; do \

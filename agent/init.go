@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"strings"
 	"time"
 
 	"go.uber.org/zap"
@@ -152,13 +153,35 @@ func (i *initialiser) ownUUID(ctx context.Context, c *volume.Content) error {
 	case err != nil:
 		return err
 	case identity.Pod == "" || identity.Pod == i.id.Pod:
-		return nil
+		has, err := i.serverUUID(c)
+		if err != nil || has == "" || has == identity.ServerUUID {
+			return err
+		}
 	}
 	if c.Kind != volume.Complete {
 		return nil
 	}
 	i.log.Warn("this volume's data has not been set up for this pod: mysqld gets a new server_uuid", zap.String("was", identity.Pod))
 	return i.vol.ForgetServerUUID(ctx, c.Generation)
+}
+
+// serverUUID is the one in auto.cnf, with which mysqld would start; "" if there is none yet.
+func (i *initialiser) serverUUID(c *volume.Content) (string, error) {
+	gen, err := i.vol.Generation(c.Generation)
+	if err != nil {
+		return "", err
+	}
+	defer gen.Close()
+	text, err := gen.Root().ReadFile("auto.cnf")
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", nil
+	}
+	for line := range strings.Lines(string(text)) {
+		if key, value, ok := strings.Cut(strings.TrimSpace(line), "="); ok && key == "server-uuid" {
+			return value, nil
+		}
+	}
+	return "", err
 }
 
 // undo brings data back from quarantine. What cannot be brought back is said to who asked; the pod goes on with what it has.

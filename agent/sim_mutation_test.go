@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-var simMutations = flag.Int("sim.mutations", -1, "how many guards TestSimulationFindsMutations removes; -1: all")
+var simMutations = flag.Int("sim.mutations", 4, "how many guards TestSimulationFindsMutations removes; -1: all, as make mutations does")
 
 // A simGuard is one guard of the product, with a way to remove it.
 type simGuard struct {

@@ -25,8 +25,13 @@ var questions = []string{
 	"SHOW ENGINE INNODB STATUS",
 }
 
+// autopsyAfter is how long the set may take to get whole, with nothing going wrong, before it is looked into.
+const autopsyAfter = time.Minute
+
 // autopsy writes down how the Pods are, one file for each.
 func (s *soak) autopsy() {
+	at := int(time.Since(s.began).Seconds())
+	s.out.line("", "how the pods are at this moment is written to %s/autopsy-*", s.dir)
 	for ordinal := range s.options.pods {
 		var b strings.Builder
 		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
@@ -45,7 +50,7 @@ func (s *soak) autopsy() {
 			}
 		}
 		cancel()
-		path := filepath.Join(s.dir, fmt.Sprintf("autopsy-%d.txt", ordinal))
+		path := filepath.Join(s.dir, fmt.Sprintf("autopsy-%d-%d.txt", at, ordinal))
 		if err := os.WriteFile(path, []byte(b.String()), 0o644); err != nil {
 			s.out.line("", "%v", err)
 		}

@@ -28,7 +28,7 @@ func (s *soak) do(ctx context.Context, f fault) error {
 	case wipeReplica:
 		return s.set.DeleteVolume(ctx, f.Pod)
 	case wipeSource:
-		return s.wipeSource(ctx, f)
+		return s.wipeSource(ctx)
 	case rollBack:
 		return s.rollBack(ctx)
 	case errantWrite:

@@ -72,6 +72,12 @@ func (s *soak) killInit(ctx context.Context, f fault) error {
 }
 
 func (s *soak) deletePod(ctx context.Context, ordinal int) error {
+	if ordinal == 0 {
+		if !s.gentle.TryRLock() {
+			return errMissed
+		}
+		defer s.gentle.RUnlock()
+	}
 	if len(s.set.Running(ordinal)) == 0 {
 		return errMissed
 	}

@@ -10,15 +10,13 @@ import (
 	"ordinal/internal/testing/localset"
 )
 
-// wipeSource takes the source's volume away: after a crash or after an orderly end. With semi-synchronous replication nobody is waited for.
-func (s *soak) wipeSource(ctx context.Context, f fault) error {
+// wipeSource takes the source's volume away after a crash. With semi-synchronous replication nobody is waited for.
+func (s *soak) wipeSource(ctx context.Context) error {
 	if err := s.pauseIfAsync(ctx); err != nil {
 		return err
 	}
 	defer s.traffic.start()
-	if f.Dice%2 == 0 {
-		s.set.Kill9(0, localset.Mysqld) // what it has sent to nobody is lost with it
-	}
+	s.set.Kill9(0, localset.Mysqld) // what it has sent to nobody is lost with it
 	return until(ctx, func() error { return s.set.DeleteVolume(ctx, 0) })
 }
 

@@ -31,6 +31,10 @@ func (s *soak) step(ctx context.Context, l *lane) bool {
 	if !rest(ctx, f.Rest) {
 		return false
 	}
+	if onSource[f.Kind] {
+		s.gentle.Lock() // from before the set is whole until the volume is gone
+		defer s.gentle.Unlock()
+	}
 	if l.name != "grave" {
 		s.calm.RLock()
 		defer s.calm.RUnlock()
@@ -85,6 +89,7 @@ func (s *soak) waitWhole(ctx context.Context) error {
 	began := time.Now()
 	limited, cancel := context.WithTimeoutCause(ctx, s.options.converge, fmt.Errorf("not within %v without faults", s.options.converge))
 	defer cancel()
+	defer time.AfterFunc(autopsyAfter, s.autopsy).Stop()
 	if err := s.whole(limited); err != nil {
 		return err
 	}

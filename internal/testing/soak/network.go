@@ -7,7 +7,6 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
-	"strconv"
 	"sync"
 
 	"golang.org/x/sys/unix"
@@ -25,6 +24,7 @@ const (
 // network is the router and its cables. Its methods may be called concurrently.
 type network struct {
 	namespaces []*os.File
+	router     *os.File // its namespace, which is not that of every thread of this program
 
 	mu   sync.Mutex
 	cuts map[link]int // how many faults have cut it
@@ -41,7 +41,11 @@ func host(ordinal int) string {
 }
 
 func newNetwork(pods int) (*network, error) {
-	n := &network{cuts: map[link]int{}}
+	here, err := os.Open("/proc/thread-self/ns/net")
+	if err != nil {
+		return nil, err
+	}
+	n := &network{router: here, cuts: map[link]int{}}
 	if err := ip("link", "set", "lo", "up"); err != nil {
 		return nil, err
 	}
@@ -90,9 +94,10 @@ func (n *network) makeNamespace(ordinal int) error {
 		return err
 	}
 	n.namespaces = append(n.namespaces, namespace)
+	routers := fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), n.router.Fd())
 	return errors.Join(
 		ip("link", "set", "lo", "up"),
-		ip("link", "add", "eth0", "type", "veth", "peer", "name", fmt.Sprintf("pod%d", ordinal), "netns", strconv.Itoa(os.Getpid())),
+		ip("link", "add", "eth0", "type", "veth", "peer", "name", fmt.Sprintf("pod%d", ordinal), "netns", routers),
 		ip("address", "add", host(ordinal)+"/32", "dev", "eth0"),
 		ip("link", "set", "eth0", "up"),
 		ip("route", "add", routerHost+"/32", "dev", "eth0"),

@@ -34,6 +34,9 @@ type soak struct {
 
 	// calm is held by passing faults, for reading, and by whoever wants to see the set without them.
 	calm sync.RWMutex
+	// gentle is held, for reading, by what ends the source in order, and by faults after which the source's volume is gone: they exclude
+	// each other. mysqld tells a client whose commit waits for a replica that all is well when it is ended in order. See docs/soak.md.
+	gentle sync.RWMutex
 	// closed are held, for reading, by what tries to write to a replica, and by faults that let such a write succeed.
 	closed []sync.RWMutex
 
@@ -189,6 +192,7 @@ func (s *soak) settle(ctx context.Context) {
 	began := time.Now()
 	ctx, cancel := context.WithTimeoutCause(ctx, s.options.converge, fmt.Errorf("not within %v", s.options.converge))
 	defer cancel()
+	defer time.AfterFunc(autopsyAfter, s.autopsy).Stop()
 	err := s.whole(ctx)
 	if err == nil {
 		err = s.set.WaitConverged(ctx)
