@@ -41,7 +41,7 @@ func TestSilentSibling(t *testing.T) {
 	const uuid = "SELECT @@server_uuid"
 	cluster, first := lineage(ctx, t, s, 0), one(ctx, t, s, 0, uuid)
 
-	t.Run("that has no more than the source", func(t *testing.T) {
+	done := t.Run("that has no more than the source", func(t *testing.T) {
 		before := executed(ctx, t, s, 0)
 		thaw := freeze(t, s, 1, localset.Agent, localset.Mysqld)
 		defer thaw()
@@ -50,7 +50,7 @@ func TestSilentSibling(t *testing.T) {
 		must(t, s.WaitReady(ctx, 0))
 		second := one(ctx, t, s, 0, uuid)
 		if second == first {
-			t.Errorf("the source took writes as %s again", first)
+			t.Fatalf("the source took writes as %s again", first)
 		}
 		must(t, s.Exec(ctx, 0, "INSERT INTO shop.t VALUES (2, 'second')"))
 		if came := executed(ctx, t, s, 0).Subtract(before); came.String() != second+":1" {
@@ -63,7 +63,7 @@ func TestSilentSibling(t *testing.T) {
 	})
 
 	// What the guard is for: the volume was rolled back, and the replica has what it lost.
-	t.Run("that has more than the source", func(t *testing.T) {
+	_ = done && t.Run("that has more than the source", func(t *testing.T) {
 		save, back := rollback(t)
 		must(t, s.Change(ctx, 0, save))
 		must(t, s.WaitReady(ctx))
@@ -79,7 +79,7 @@ func TestSilentSibling(t *testing.T) {
 		must(t, s.Exec(ctx, 0, "INSERT INTO shop.t VALUES (3, 'third')"))
 		after := executed(ctx, t, s, 0)
 		if reused := after.Subtract(after.Subtract(lost)); !reused.IsEmpty() {
-			t.Errorf("%v stands for two different transactions", reused)
+			t.Fatalf("%v stands for two different transactions", reused)
 		}
 		if got := one(ctx, t, s, 0, uuid); got == rolled {
 			t.Errorf("the source took writes as %s again", rolled)

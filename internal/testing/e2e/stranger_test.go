@@ -38,6 +38,9 @@ func TestReborn(t *testing.T) {
 	must(t, s.Exec(ctx, 0, "CREATE TABLE shop.stranger (id INT PRIMARY KEY)"))
 	const accessDenied = "1045"
 	waitFor(ctx, t, "the stranger to refuse the receiver", func() bool {
+		if came := executed(ctx, t, s, 1).Subtract(before); !came.IsEmpty() {
+			t.Fatalf("the stranger let the replica in, which executed %v", came)
+		}
 		rows, err := s.Query(ctx, 1, "SELECT LAST_ERROR_NUMBER, SERVICE_STATE FROM performance_schema.replication_connection_status")
 		return err == nil && len(rows) == 1 && rows[0][0] == accessDenied && rows[0][1] == "CONNECTING"
 	})
