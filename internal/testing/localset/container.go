@@ -127,7 +127,7 @@ func (c *container) kill() bool {
 	if c.abort == nil {
 		return false
 	}
-	c.life.event(Event{Process: c.process, Kind: Killed, Detail: "kill -9"}) // before anybody can see that it has ended
+	c.life.event(Event{Process: c.process, Kind: Killed, Detail: ByKill9}) // before anybody can see that it has ended
 	c.abort()
 	for _, p := range c.programs {
 		p.signal(syscall.SIGKILL)

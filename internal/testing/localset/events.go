@@ -32,6 +32,9 @@ const (
 	Failed        Kind = "failed"         // the emulator itself could not do something; see Detail
 )
 
+// ByKill9 is the Detail of Killed when it was Kill9 that did it.
+const ByKill9 = "kill -9"
+
 // An Event is something that happened to a Pod.
 type Event struct {
 	Time    time.Time

@@ -115,7 +115,7 @@ func (s *soak) judgeEnds() {
 			killed[p] = false
 		case localset.Killed:
 			killed[p] = true
-			if e.Process == localset.Agent && terminating[e.Pod] && !s.frozenBefore(e) {
+			if e.Process == localset.Agent && e.Detail != localset.ByKill9 && !s.frozenBefore(e) {
 				s.fail("the agent of %s did not end within its grace at %s", e.Pod, clockTime(e.Time))
 			}
 		case localset.Exited:
