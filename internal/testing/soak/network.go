@@ -105,6 +105,15 @@ func (n *network) makeNamespace(ordinal int) error {
 	)
 }
 
+// close takes the cables and rules away again, and lets go of the namespaces.
+func (n *network) close() error {
+	err := errors.Join(ip("rule", "add", "pref", "0", "lookup", "local"), ip("rule", "del", "pref", "1000"))
+	for ordinal, namespace := range n.namespaces {
+		err = errors.Join(err, ip("link", "del", fmt.Sprintf("pod%d", ordinal)), namespace.Close())
+	}
+	return errors.Join(err, n.router.Close())
+}
+
 // Enter moves the calling thread into a Pod's namespace. See localset.Network.
 func (n *network) Enter(ordinal int) error {
 	if err := unix.Setns(int(n.namespaces[ordinal].Fd()), unix.CLONE_NEWNET); err != nil {

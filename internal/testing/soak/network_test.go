@@ -39,6 +39,11 @@ func TestNetwork(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() {
+		if err := n.close(); err != nil {
+			t.Error(err)
+		}
+	})
 	sockets := map[int]*net.UDPConn{}
 	for ordinal := range 3 {
 		sockets[ordinal] = open(t, n, ordinal)

@@ -139,6 +139,9 @@ func (s *soak) run(ctx context.Context) report {
 		if done := s.set.Done(); done != nil {
 			<-done
 		}
+		if s.network != nil {
+			_ = s.network.close() // nobody misses it: see enterWorld
+		}
 	}()
 	s.power = off
 	ctx, s.hopeless = context.WithCancelCause(ctx)
