@@ -25,7 +25,7 @@ func (r *runner) donor() *clone.Donor {
 		Pod:          r.id.Pod,
 		Workers:      r.cfg.Workers(),
 		Dial:         func(ctx context.Context) (net.Conn, error) { return mysqlx.DialRaw(ctx, r.agent) },
-		Server:       r.db,
+		Server:       r.cloneServer(),
 		ClusterID:    func() string { return r.board.Status().ClusterID },
 		Fit:          func(recipient string) *clone.Unfit { return fitness(r.board.Status(), r.roleOf(recipient)) },
 		Event:        events.hear,
@@ -41,6 +41,23 @@ func (r *runner) donor() *clone.Donor {
 		Estimate:     r.db.CopySize,
 		FreeBytes:    func() (uint64, error) { return freeBytes(r.vol.Path()) },
 	})
+}
+
+// A cloneServer is the pod's own server as a donor asks it. Replication's workers are sessions of the system, which only an account with
+// SYSTEM_USER may throw back: root's. See refman/8.4 kill.
+type cloneServer struct {
+	*mysqlx.DB
+	root *mysqlx.DB // nil: its password was not given
+}
+
+func (r *runner) cloneServer() cloneServer { return cloneServer{r.db, r.root} }
+
+// ReleaseCommitOrder is mysqlx's, as root where that is possible.
+func (s cloneServer) ReleaseCommitOrder(ctx context.Context) (int, error) {
+	if s.root != nil {
+		return s.root.ReleaseCommitOrder(ctx)
+	}
+	return s.DB.ReleaseCommitOrder(ctx)
 }
 
 // peerOf names the pod at the other end of a request on the data plane.
