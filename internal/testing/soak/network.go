@@ -46,9 +46,6 @@ func newNetwork(pods int) (*network, error) {
 		return nil, err
 	}
 	n := &network{router: here, cuts: map[link]int{}}
-	if err := ip("link", "set", "lo", "up"); err != nil {
-		return nil, err
-	}
 	if err := os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte("1"), 0); err != nil {
 		return nil, err
 	}

@@ -49,5 +49,5 @@ func furnishWorld() error {
 	if err := unix.Mount("soak", "/dev/shm", "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=1777"); err != nil {
 		return fmt.Errorf("shared memory of our own: %w", err)
 	}
-	return nil
+	return ip("link", "set", "lo", "up")
 }
