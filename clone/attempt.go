@@ -139,13 +139,17 @@ func (d *Donor) serverSide(ctx context.Context, s *session, held protocol.Progre
 	files := s.files
 	s.mu.Unlock()
 	if side != nil {
-		if files != nil && !side.over() && side.sink.suits(held, files.Chunks()) {
+		if !side.over() && side.sink.suits(held, files) {
 			return side, nil
 		}
 		side.end(keep(errNewAttempt))
 	}
 	server, err := d.resumeServer(ctx, s, held)
 	if err != nil {
+		if held.State == protocol.StatePageCopy && held.Ended {
+			// An earlier process of this pod may have left its server stuck there: see releaseWhenStuck. The recipient asks again.
+			_, _ = d.cfg.Server.ReleaseCommitOrder(ctx)
+		}
 		return nil, err
 	}
 	side = newServerSide(d, s, server)
@@ -293,10 +297,6 @@ func (d *Donor) run(s *session, a *attempt, w io.Writer) error {
 	g.Go(func() error {
 		defer close(a.produced)
 		return d.produce(ctx, s, a, 0, over)
-	})
-	g.Go(func() error {
-		releaseWhenStuck(ctx, over, a.side.sink, d.cfg.Server.ReleaseCommitOrder)
-		return nil
 	})
 	g.Go(func() error { return d.shed(ctx, s, over) })
 	if err := g.Wait(); err != nil {

@@ -24,25 +24,7 @@ func TestCommitOrder(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
-	gtid := map[string]string{"gtid_mode": "ON", "enforce_gtid_consistency": "ON", "plugin_load_add": "mysql_clone.so"}
-	source := mysqltest.Start(t, mysqltest.Options{Config: withID(gtid, "1")})
-	source.Exec(t, "CREATE DATABASE d")
-	source.Exec(t, "CREATE TABLE d.built (id INT PRIMARY KEY, v INT, KEY (v))")
-	source.Exec(t, "CREATE TABLE d.behind (id INT PRIMARY KEY)")
-	source.Exec(t, "INSERT INTO d.built VALUES (1, 1), (2, 2)")
-	source.Exec(t, "CREATE USER r IDENTIFIED BY 'r'")
-	source.Exec(t, "GRANT ALL ON *.* TO r")
-	source.Exec(t, "SET GLOBAL binlog_group_commit_sync_delay = 1000000") // microseconds
-	replica := mysqltest.Start(t, mysqltest.Options{Config: withID(gtid, "2")})
-	if err := replica.DB().ConfigureSource(ctx, mysqlx.Source{Host: source.Host, Port: source.Port, User: "r", Password: "r"}); err != nil {
-		t.Fatal(err)
-	}
-	if err := replica.DB().StartReplica(ctx); err != nil {
-		t.Fatal(err)
-	}
-	has := func() string { return replica.QueryString(t, "SELECT @@gtid_executed") }
-	want := func() string { return source.QueryString(t, "SELECT @@gtid_executed") }
-	mysqltest.Eventually(t, "the replica to catch up", func() bool { return has() == want() })
+	source, replica := replicated(t, ctx)
 
 	dial := func(ctx context.Context) (net.Conn, error) { return mysqlx.DialRaw(ctx, replica.Root()) }
 	session, err := protocol.Open(ctx, dial, protocol.Options{Workers: 1})
@@ -54,9 +36,6 @@ func TestCommitOrder(t *testing.T) {
 		ready: make(chan struct{}), produced: make(chan struct{}), filesEnd: make(chan struct{}),
 	}
 	close(a.produced)
-	blocked := func() bool {
-		return len(replica.Query(t, "SELECT 1 FROM performance_schema.threads WHERE PROCESSLIST_STATE = 'Waiting for preceding transaction to commit'")) > 0
-	}
 	a.ctx, a.cancel = context.WithCancelCause(ctx)
 	relay := newRelaySink(NewDonor(DonorConfig{}), newSession("mysql-2"))
 	relay.attach(a)
@@ -65,7 +44,7 @@ func TestCommitOrder(t *testing.T) {
 		start: func(stage protocol.Stage) {
 			if stage.State == protocol.StatePageCopy {
 				buildAndInsert(t, source)
-				mysqltest.Eventually(t, "the replica to block itself", blocked)
+				waitBlocked(t, replica)
 			}
 		},
 	}
@@ -84,16 +63,106 @@ func TestCommitOrder(t *testing.T) {
 		t.Fatalf("after %v: %v", time.Since(begun).Round(time.Second), err)
 	}
 	t.Logf("the clone took %v", time.Since(begun).Round(time.Millisecond))
-	// The applier stops when its transaction is thrown back. Started again it executes it, as agent run sees to.
+	wantAll(t, source, replica)
+}
+
+// TestBreakInCommitOrder: the connections break while the donor's server is stuck so. Its side of the session is let be and goes on being
+// freed, as root, because the agent's own account may not: so the recipient goes on with the same session. It did not before: the agent had
+// left its server's side with the connections, nobody freed the server any more, and no attempt could begin until it gave up.
+func TestBreakInCommitOrder(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	source, replica := replicated(t, ctx)
+	d := newRealDonor(t, "mysql-1", replica, 1)
+	d.change(func(c *DonorConfig) {
+		c.Server = &stuckServer{DB: d.db, root: replica.DB(), release: func() bool {
+			if d.count("interrupted") == 0 {
+				d.wires.cut()
+				return false
+			}
+			return true
+		}}
+	})
+	offer, err := recipient("mysql-2").Ask(ctx, d.Peer, Wants{})
+	must(t, err)
+	dir, open := generation(t)
+	_, err = offer.Receive(ctx, open(), &quiet{stage: func(stage string) {
+		if stage == stream.StagePageCopy.String() {
+			buildAndInsert(t, source)
+			waitBlocked(t, replica)
+		}
+	}})
+	must(t, err)
+	if d.count("began") != 1 || d.count("resumed") == 0 {
+		t.Errorf("events %+v", d.seen())
+	}
+	wantAll(t, source, replica)
+	c := startCopy(t, dir)
+	if got := c.QueryString(t, "SELECT COUNT(*) FROM d.built"); got != "2" {
+		t.Errorf("%s rows in the copy, want 2", got)
+	}
+}
+
+// A stuckServer is a donor's server whose blocked workers are thrown back by root, once release allows it.
+type stuckServer struct {
+	*mysqlx.DB
+	root    *mysqlx.DB
+	release func() bool
+}
+
+func (s *stuckServer) ReleaseCommitOrder(ctx context.Context) (int, error) {
+	if !s.release() {
+		return 0, nil
+	}
+	return s.root.ReleaseCommitOrder(ctx)
+}
+
+// replicated starts a source whose commits are slow to reach the binlog, and a replica that has everything.
+func replicated(t *testing.T, ctx context.Context) (source, replica *mysqltest.Server) {
+	t.Helper()
+	gtid := map[string]string{"gtid_mode": "ON", "enforce_gtid_consistency": "ON", "plugin_load_add": "mysql_clone.so"}
+	source = mysqltest.Start(t, mysqltest.Options{Config: withID(gtid, "1")})
+	source.Exec(t, "CREATE DATABASE d")
+	source.Exec(t, "CREATE TABLE d.built (id INT PRIMARY KEY, v INT, KEY (v))")
+	source.Exec(t, "CREATE TABLE d.behind (id INT PRIMARY KEY)")
+	source.Exec(t, "INSERT INTO d.built VALUES (1, 1), (2, 2)")
+	source.Exec(t, "CREATE USER r IDENTIFIED BY 'r'")
+	source.Exec(t, "GRANT ALL ON *.* TO r")
+	source.Exec(t, "SET GLOBAL binlog_group_commit_sync_delay = 1000000") // microseconds
+	replica = mysqltest.Start(t, mysqltest.Options{Config: withID(gtid, "2")})
+	must(t, replica.DB().ConfigureSource(ctx, mysqlx.Source{Host: source.Host, Port: source.Port, User: "r", Password: "r"}))
+	must(t, replica.DB().StartReplica(ctx))
+	mysqltest.Eventually(t, "the replica to catch up", func() bool { return hasAll(t, source, replica) })
+	return source, replica
+}
+
+func hasAll(t *testing.T, source, replica *mysqltest.Server) bool {
+	t.Helper()
+	return gtids(t, replica.DB()).Contains(gtids(t, source.DB()))
+}
+
+// waitBlocked waits until a worker of the replica waits, prepared, for the transaction before its own.
+func waitBlocked(t *testing.T, replica *mysqltest.Server) {
+	t.Helper()
+	mysqltest.Eventually(t, "the replica to block itself", func() bool {
+		return len(replica.Query(t, "SELECT 1 FROM performance_schema.threads WHERE PROCESSLIST_STATE = 'Waiting for preceding transaction to commit'")) > 0
+	})
+}
+
+// wantAll waits until the replica has everything. The applier stops when its transaction is thrown back. Started again it executes it, as
+// agent run sees to.
+func wantAll(t *testing.T, source, replica *mysqltest.Server) {
+	t.Helper()
 	mysqltest.Eventually(t, "the replica to have everything", func() bool {
-		status, err := replica.DB().ReplicaStatus(ctx)
+		status, err := replica.DB().ReplicaStatus(t.Context())
 		if err == nil && len(status) == 1 && status[0].ApplierState == "OFF" {
-			err = replica.DB().StartReplica(ctx)
+			err = replica.DB().StartReplica(t.Context())
 		}
 		if err != nil && !errors.Is(err, context.Canceled) {
 			t.Fatal(err)
 		}
-		return has() == want()
+		return hasAll(t, source, replica)
 	})
 	if got := replica.QueryString(t, "SELECT COUNT(*) FROM d.behind"); got != "1" {
 		t.Errorf("%s rows behind the build, want 1", got)

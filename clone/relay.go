@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"ordinal/clone/livefiles"
 	"ordinal/clone/protocol"
 	"ordinal/stream"
 )
@@ -45,7 +46,8 @@ type relaySink struct {
 	mu      sync.Mutex
 	attempt *attempt          // whose lanes it writes to; nil: it waits for one
 	changed chan struct{}     // closed and replaced when attempt changes
-	holding bool              // in FILE_COPY, of files that the agent reads itself: the server has next to nothing to send
+	holding bool              // the server has next to nothing to send: see hold
+	between bool              // PAGE_COPY is over, and the server has not gone on to REDO_COPY
 	chunks  uint32            // of FILE_COPY
 	sent    map[uint32]uint32 // of those the server has sent: the last block, by chunk
 	outlets map[uint32]*outlet
@@ -69,7 +71,7 @@ func (r *relaySink) attach(a *attempt) {
 	defer r.mu.Unlock()
 	first := r.outlets == nil
 	r.set(a)
-	r.holding = a.reads()
+	r.holding = r.between || a.reads()
 	if !first {
 		return
 	}
@@ -108,12 +110,19 @@ func (r *relaySink) waits() bool {
 }
 
 // suits reports whether the sink, which waits, can go on with a recipient that holds p: it must not lack what only the server sends.
-func (r *relaySink) suits(p protocol.Progress, own protocol.ChunkSet) bool {
+// files are those that the agent reads itself; nil: none.
+func (r *relaySink) suits(p protocol.Progress, files *livefiles.Set) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if !r.holding || r.attempt != nil || p.State != protocol.StateFileCopy || !p.AllFiles || p.ChunkCount != r.chunks {
+	switch {
+	case !r.holding || r.attempt != nil:
+		return false
+	case r.between:
+		return p.State == protocol.StatePageCopy && p.Ended
+	case files == nil || p.State != protocol.StateFileCopy || !p.AllFiles || p.ChunkCount != r.chunks:
 		return false
 	}
+	own := files.Chunks()
 	if p.Ended {
 		return true
 	}
@@ -164,6 +173,7 @@ func (r *relaySink) StageStart(ctx context.Context, s protocol.Stage) error {
 			r.donor.setCopy(r.session, CopyServer)
 		}
 	case protocol.StateRedoCopy:
+		r.cross(false)
 		close(r.redoEntered)
 	}
 	return kept(a.main().StageStart(stream.StageStart{
@@ -238,10 +248,20 @@ func (r *relaySink) StageEnd(ctx context.Context, s protocol.Stage) error {
 	}
 }
 
+// cross notes when the server leaves PAGE_COPY and when it has got to REDO_COPY. That takes it milliseconds, or minutes when a replica
+// blocks itself (commitorder.go), and it has nothing to send meanwhile.
+func (r *relaySink) cross(begins bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.between, r.holding = begins, begins
+}
+
+// hold says whether the run may outlast an attempt that breaks now. It may while the server only waits: in FILE_COPY, of files that the
+// agent reads itself, and on its way from PAGE_COPY to REDO_COPY.
 func (r *relaySink) hold(on bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.holding = on
+	r.holding = on || r.between
 }
 
 // endFor ends a stage with one attempt. ctx is the run's.
@@ -274,6 +294,7 @@ func (r *relaySink) over(stage stream.Stage) {
 	case stream.StageFileCopy:
 		r.session.closeFiles() // what is read from now on would never be corrected
 	case stream.StagePageCopy:
+		r.cross(true)
 		close(r.pagesAcked)
 	}
 }

@@ -9,12 +9,13 @@ import (
 )
 
 // A serverSide is the server's half of a session's attempts. It ends with the attempt that it was made for, unless the server has nothing
-// to do at that moment but to wait for an acknowledgement: then it goes on waiting, and the next attempt takes it over. A server that
-// waits would notice only after some seconds that its client is gone.
+// to do at that moment but to wait, for an acknowledgement or on its way from PAGE_COPY to REDO_COPY: then it goes on waiting, and the next
+// attempt takes it over. A server that waits would notice only after some seconds, or minutes, that its client is gone.
 type serverSide struct {
 	session *protocol.Session
 	sink    *relaySink
-	ctx     context.Context // of the run; it ends with the session
+	release func(context.Context) (int, error) // see releaseWhenStuck
+	ctx     context.Context                    // of the run; it ends with the session
 	cancel  context.CancelCauseFunc
 	once    sync.Once
 	done    chan struct{} // closed when the run has ended, or never will begin
@@ -22,7 +23,7 @@ type serverSide struct {
 }
 
 func newServerSide(d *Donor, s *session, p *protocol.Session) *serverSide {
-	v := &serverSide{session: p, sink: newRelaySink(d, s), done: make(chan struct{})}
+	v := &serverSide{session: p, sink: newRelaySink(d, s), release: d.cfg.Server.ReleaseCommitOrder, done: make(chan struct{})}
 	v.ctx, v.cancel = context.WithCancelCause(s.ctx)
 	return v
 }
@@ -32,7 +33,12 @@ func (v *serverSide) start() {
 	v.once.Do(func() {
 		go func() {
 			defer close(v.done)
+			over := make(chan struct{})
+			var freeing sync.WaitGroup
+			freeing.Go(func() { releaseWhenStuck(v.ctx, over, v.sink, v.release) })
 			v.err = v.session.Run(v.ctx, v.sink)
+			close(over)
+			freeing.Wait()
 		}()
 	})
 }
