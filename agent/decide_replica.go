@@ -87,6 +87,12 @@ func decideChannel(v view) verdict {
 	d := verdict{State: StateNotReplicating, Serving: true}
 	src := v.Source
 	switch {
+	case len(v.Channels) == 1 && fits(v.Channels[0], v.Want) && running(v.Channels) && !v.Skipped.IsEmpty():
+		return d.heal(v, rebuildCause{
+			Code: CodeDataDrifted,
+			Message: fmt.Sprintf("%s has %d transactions of this replica's own server_uuid that this data lacks (%s): a server skips its own",
+				src.Pod, v.Skipped.Count(), orNotKnown(v.Skipped.String())),
+		})
 	case len(v.Channels) == 1 && fits(v.Channels[0], v.Want) && running(v.Channels):
 		return judgeChannel(v)
 	case elsewhere(v.Channels, v.Want) && receiving(v.Channels):

@@ -276,6 +276,7 @@ func TestReplica(t *testing.T) {
 			v.Lasting, v.Rebuild = gtids(t, ours+":99"), &rebuildView{Failed: "no donor", Resting: true}
 		}), StateDiverged, actNone, "no donor"},
 		{"surplus that lasts, rebuild failed", base(func(v *view) { v.Lasting, v.Rebuild = gtids(t, ours+":99"), &rebuildView{Failed: "no donor"} }), StateDiverged, actRebuild, ""},
+		{"it skips what it has written itself", base(func(v *view) { v.Skipped = gtids(t, ours+":99") }), StateNotReplicating, actRebuild, "a server skips its own"},
 		{"binlogs purged", base(func(v *view) { v.Source.Status.GTIDPurged = ours + ":1-110"; v.Channels = nil }), StateNotReplicating, actRebuild, "binlogs_purged"},
 		{"binlogs purged, what they had was received", base(func(v *view) {
 			v.Source.Status.GTIDPurged, v.Waiting = ours+":1-110", gtids(t, ours+":101-112")
@@ -319,5 +320,39 @@ func TestSurplusLasts(t *testing.T) {
 	// A source that has caught up ends it.
 	if observe(""); !s.lasting().IsEmpty() {
 		t.Error("an empty surplus lasts")
+	}
+}
+
+func TestSkips(t *testing.T) {
+	const own = "0b7a5c3e-0000-1111-2222-333344445555"
+	at := time.Unix(1000, 0)
+	var s skips
+	observe := func(state, has, told string) mysqlx.GTIDSet {
+		at = at.Add(time.Second)
+		v := view{Mysqld: mysqldView{Facts: mysqlx.Facts{ServerUUID: own, GTIDExecuted: gtids(t, has)}}, Channels: []mysqlx.ReplicaStatus{{ReceiverState: state}}}
+		v.Source.Status.ObservedAt = at
+		s.add(&v, gtids(t, told))
+		return s.lasting()
+	}
+	mine := "," + own + ":1-2"
+	for range 2 * lastingTurns { // the rest has not arrived either: it may be on its way
+		if got := observe("ON", ours+":1-9", ours+":1-10"+mine); !got.IsEmpty() {
+			t.Fatalf("%v is skipped before anything behind it has arrived", got)
+		}
+	}
+	for range 2 * lastingTurns {
+		if got := observe("CONNECTING", ours+":1-10", ours+":1-10"+mine); !got.IsEmpty() {
+			t.Fatalf("%v is skipped while nothing arrives", got)
+		}
+	}
+	var got mysqlx.GTIDSet
+	for range lastingTurns {
+		got = observe("ON", ours+":1-10", ours+":1-10"+mine)
+	}
+	if !got.Equal(gtids(t, own+":1-2")) {
+		t.Errorf("skipped: %v, want %s:1-2", got, own)
+	}
+	if got := observe("ON", ours+":1-10"+mine, ours+":1-11"+mine); !got.IsEmpty() {
+		t.Errorf("%v is skipped after a new copy has brought it", got)
 	}
 }

@@ -326,13 +326,13 @@ func (r *runner) observeSiblings(ctx context.Context, v *view) {
 // in between can only make it look further ahead.
 func (r *runner) observeSource(ctx context.Context, v *view) {
 	if running(v.Channels) && r.source.Kind == PeerAnswered && r.now().Sub(r.sourceAt) < sourceEvery {
-		v.Source, v.Lasting = r.source, r.surplus.lasting()
+		v.Source, v.Lasting, v.Skipped = r.source, r.surplus.lasting(), r.skips.lasting()
 		return
 	}
 	r.source, r.sourceAt = r.client.Ask(ctx, r.id.First), r.now()
 	v.Source = r.source
 	if v.Source.Kind != PeerAnswered || v.Source.Status.GTIDExecuted == "" || v.ClusterID != "" && v.Source.Status.ClusterID != v.ClusterID {
-		r.surplus = surplus{}
+		r.surplus, r.skips = surplus{}, skips{}
 		return
 	}
 	if v.Source.Status.ServerUUID == v.Mysqld.Facts.ServerUUID {
@@ -344,6 +344,7 @@ func (r *runner) observeSource(ctx context.Context, v *view) {
 		return
 	}
 	v.Abroad = v.Waiting.Subtract(theirs)
+	told := theirs
 	if !sourceBehind(v.Channels) {
 		// A commit of its own that waits for our acknowledgement is not in its gtid_executed yet, and is with us already. Should it have
 		// lost transactions of this server_uuid, it does not feed us: its side of the connection compares as well.
@@ -352,11 +353,12 @@ func (r *runner) observeSource(ctx context.Context, v *view) {
 	v.Surplus = v.Mysqld.Facts.GTIDExecuted.Union(v.Waiting).Subtract(theirs)
 	if v.Source.Status.State != StateSource {
 		// It may be about to catch up: what it lacks today is no reason to throw anything away.
-		r.surplus = surplus{}
+		r.surplus, r.skips = surplus{}, skips{}
 		return
 	}
 	r.surplus.add(v.Surplus, v.Source.Status.ObservedAt)
-	v.Lasting = r.surplus.lasting()
+	r.skips.add(v, told)
+	v.Lasting, v.Skipped = r.surplus.lasting(), r.skips.lasting()
 }
 
 // sourceBehind reports whether the source has said that it lacks transactions of its own that we have.

@@ -87,6 +87,7 @@ type runner struct {
 	source     PeerAnswer
 	sourceAt   time.Time
 	surplus    surplus
+	skips      skips
 	siblings   []PeerAnswer
 	siblingsAt time.Time
 	rebuild    *rebuild // nil: none is under way

@@ -25,6 +25,7 @@ type simAgent struct {
 	source     PeerAnswer
 	sourceAt   time.Time
 	surplus    surplus
+	skips      skips
 	answersOf  []PeerAnswer
 	siblingsAt time.Time
 	rebuild    *simRebuild
@@ -232,14 +233,14 @@ func (a *simAgent) observeSiblings(v *view) {
 
 func (a *simAgent) observeSource(v *view) {
 	if running(v.Channels) && a.source.Kind == PeerAnswered && a.w.clock().Sub(a.sourceAt) < sourceEvery {
-		v.Source, v.Lasting = a.source, a.surplus.lasting()
+		v.Source, v.Lasting, v.Skipped = a.source, a.surplus.lasting(), a.skips.lasting()
 		return
 	}
 	a.source = a.ask(a.p, a.id.First)
 	a.sourceAt = a.w.clock()
 	v.Source = a.source
 	if v.Source.Kind != PeerAnswered || v.Source.Status.GTIDExecuted == "" || v.ClusterID != "" && v.Source.Status.ClusterID != v.ClusterID {
-		a.surplus = surplus{}
+		a.surplus, a.skips = surplus{}, skips{}
 		return
 	}
 	if v.Source.Status.ServerUUID == v.Mysqld.Facts.ServerUUID {
@@ -250,16 +251,18 @@ func (a *simAgent) observeSource(v *view) {
 		a.w.fail("%s: %v", a.id.Pod, err)
 	}
 	v.Abroad = v.Waiting.Subtract(theirs)
+	told := theirs
 	if !sourceBehind(v.Channels) {
 		theirs = theirs.Union(ofServer(v.Mysqld.Facts.GTIDExecuted.Union(v.Waiting), v.Source.Status.ServerUUID))
 	}
 	v.Surplus = v.Mysqld.Facts.GTIDExecuted.Union(v.Waiting).Subtract(theirs)
 	if v.Source.Status.State != StateSource {
-		a.surplus = surplus{}
+		a.surplus, a.skips = surplus{}, skips{}
 		return
 	}
 	a.surplus.add(v.Surplus, v.Source.Status.ObservedAt)
-	v.Lasting = a.surplus.lasting()
+	a.skips.add(v, told)
+	v.Lasting, v.Skipped = a.surplus.lasting(), a.skips.lasting()
 }
 
 // report puts what was seen and concluded on the board: see runner.report.

@@ -57,6 +57,7 @@ type view struct {
 	Want    mysqlx.Source  // of a replica: what its channel should be; the password is not compared
 	Surplus mysqlx.GTIDSet // of a replica: what it has and the source lacks, as far as both are known
 	Lasting mysqlx.GTIDSet // the part of Surplus that has been there for several turns, with a source that takes writes
+	Skipped mysqlx.GTIDSet // what the source has of this replica's own server_uuid, and the replica will never execute
 	Waiting mysqlx.GTIDSet // received and not executed yet
 	Abroad  mysqlx.GTIDSet // the part of Waiting that the source lacks
 	Local   mysqlx.GTIDSet // what a replica that was cloned has executed by itself

@@ -175,3 +175,36 @@ func TestSourceRolledBackAndPurged(t *testing.T) {
 	mustBeEqual(ctx, t, s)
 	mustRejectWrites(ctx, t, s, 1)
 }
+
+// TestSkipsItsOwn: what somebody wrote on a replica is brought to the source, as docs/formats/errant-transactions.md says, and then the replica's
+// volume is rolled back to before. Its server skips what carries its own server_id, in silence: it would say that it follows its source and lack
+// those rows for ever. It is cloned anew.
+func TestSkipsItsOwn(t *testing.T) {
+	t.Parallel()
+	ctx := withDeadline(t, 6*time.Minute)
+	s := localset.ForTest(t, localset.Options{Replicas: 2, Database: "shop"})
+	must(t, s.WaitReady(ctx))
+	must(t, s.Exec(ctx, 0, "CREATE TABLE shop.t (id INT PRIMARY KEY)"))
+	must(t, s.WaitConverged(ctx))
+	save, back := rollback(t)
+	must(t, s.Change(ctx, 1, save))
+	must(t, s.WaitReady(ctx))
+	writeOnReplica(ctx, t, s, 1, "INSERT INTO shop.t VALUES (1)")
+	name := waitQuarantined(ctx, t, s, 1, "errant_transactions")
+	files, err := filepath.Glob(filepath.Join(s.Pod(1).Volume, "quarantine", name, "errant-*", "errant.binlog"))
+	must(t, err)
+	if len(files) != 1 {
+		t.Fatalf("exports: %v", files)
+	}
+	must(t, s.WaitReady(ctx))
+	replay(ctx, t, s, 0, files[0])
+	mustBeEqual(ctx, t, s)
+
+	must(t, s.Change(ctx, 1, back))
+	waitStatus(ctx, t, s, 1, "the replica to notice what it skips", func(st localset.Status) bool { return has(st, "data_drifted") })
+	waitQuarantined(ctx, t, s, 1, "data_drifted")
+	mustBeEqual(ctx, t, s)
+	if got := one(ctx, t, s, 1, "SELECT COUNT(*) FROM shop.t"); got != "1" {
+		t.Errorf("%s rows on the replica, want 1", got)
+	}
+}

@@ -103,7 +103,7 @@ func (s *soak) judgeEnds() {
 		pod     string
 		process localset.Process
 	}
-	killed, terminating := map[program]bool{}, map[string]bool{}
+	killed, terminating, started := map[program]bool{}, map[string]bool{}, map[program]time.Time{}
 	for _, e := range s.set.Events() {
 		p := program{e.Pod, e.Process}
 		switch e.Kind {
@@ -112,14 +112,14 @@ func (s *soak) judgeEnds() {
 		case localset.Terminating:
 			terminating[e.Pod] = true
 		case localset.Started:
-			killed[p] = false
+			killed[p], started[p] = false, e.Time
 		case localset.Killed:
 			killed[p] = true
 			if e.Process == localset.Agent && e.Detail != localset.ByKill9 && !s.frozenBefore(e) {
 				s.fail("the agent of %s did not end within its grace at %s", e.Pod, clockTime(e.Time))
 			}
 		case localset.Exited:
-			if !killed[p] && !mayEnd(e, terminating[e.Pod]) {
+			if !killed[p] && !mayEnd(e, terminating[e.Pod], e.Time.Sub(started[p])) {
 				s.fail("%s of %s ended by itself with code %d at %s: %s", e.Process, e.Pod, e.Code, clockTime(e.Time), e.Detail)
 			}
 		}
@@ -138,14 +138,17 @@ func (s *soak) frozenBefore(e localset.Event) bool {
 	})
 }
 
-// mayEnd says whether a program that nobody has killed may end so.
-func mayEnd(e localset.Event, terminating bool) bool {
+// listens is how long an agent may take until SIGTERM ends it in order: one that was killed in a Pod that is ending starts once more.
+const listens = 5 * time.Second
+
+// mayEnd says whether a program that nobody has killed may end so, after it has run for a time.
+func mayEnd(e localset.Event, terminating bool, ran time.Duration) bool {
 	ended := terminating && (e.Code == 143 || e.Detail != "") // before it could listen to SIGTERM, or between two of its programs
 	switch e.Process {
 	case localset.Init:
 		return slices.Contains([]int{0, agent.ExitUnavailable, agent.ExitTemporary}, e.Code) || ended
 	case localset.Agent:
-		return e.Code == 0 && terminating
+		return e.Code == 0 && terminating || ended && ran < listens
 	}
 	// An agent ends its mysqld by SHUTDOWN when it has made a new copy, or a new server_uuid.
 	return e.Code == 0 || ended
