@@ -15,7 +15,7 @@ func TestAssembleUnderLoad(t *testing.T) {
 	ctx := withDeadline(t, 6*time.Minute)
 	s := localset.ForTest(t, localset.Options{Replicas: 3})
 	must(t, s.WaitReady(ctx, 0))
-	l, stop := startLoad(ctx, t, s, load.Options{DDL: true, Connections: 2, Pause: 2 * time.Millisecond})
+	l, stop := startLoad(ctx, t, s, load.Options{DDL: true, Connections: 2, Pause: 20 * time.Millisecond})
 	must(t, s.WaitReady(ctx))
 
 	for ordinal := 1; ordinal < 3; ordinal++ {
