@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -20,9 +19,8 @@ import (
 
 // An intake is the recipient's side of one attempt: a reader for each lane, which checks frames, and a few writers for all of them.
 type intake struct {
-	offer    *Offer
-	dir      *Directory
-	root     *os.Root
+	offer *Offer
+	destination
 	progress Progress
 	number   int
 
@@ -35,7 +33,8 @@ type intake struct {
 	sides      sync.WaitGroup // lanes beside the main one that have not ended
 	written    atomic.Uint64  // bytes
 	failed     atomic.Pointer[error]
-	begun      bool // the donor has granted the attempt
+	begun      bool                     // the donor has granted the attempt
+	away       [maxStreams]atomic.Int64 // by lane: since when this side keeps it waiting, in Unix nanoseconds; 0: it does not
 }
 
 // writers is how many pieces are written at a time.
@@ -46,10 +45,8 @@ type piece struct {
 	buf  []byte
 }
 
-func newIntake(o *Offer, dir *Directory, root *os.Root, progress Progress) *intake {
-	return &intake{
-		offer: o, dir: dir, root: root, progress: progress, pieces: make(chan piece), filesKnown: make(chan struct{}),
-	}
+func newIntake(o *Offer, to destination, progress Progress) *intake {
+	return &intake{offer: o, destination: to, progress: progress, pieces: make(chan piece), filesKnown: make(chan struct{})}
 }
 
 // run transfers what is not held yet. Errors of this side are *localError; after all others the next attempt may succeed.
@@ -67,7 +64,8 @@ func (t *intake) run(ctx context.Context, held protocol.Progress) error {
 	t.unpack = pack.NewUnpacker(stream.MaxData, writers)
 	defer t.unpack.Close()
 
-	var write sync.WaitGroup
+	var write, hold sync.WaitGroup
+	process := ctx
 	g, ctx := errgroup.WithContext(ctx)
 	ctx, fail := context.WithCancelCause(ctx)
 	defer fail(nil)
@@ -90,10 +88,18 @@ func (t *intake) run(ctx context.Context, held protocol.Progress) error {
 			return t.main(ctx)
 		})
 	}
-	g.Go(func() error { return t.save(ctx, over) })
+	done := make(chan struct{})
+	if t.root != nil {
+		g.Go(func() error { return t.save(ctx, over) })
+	} else {
+		g.Go(func() error { return t.watch(ctx, over) })
+		hold.Go(func() { t.hold(process, ctx.Done(), done) })
+	}
 	err = g.Wait()
 	close(t.pieces)
 	write.Wait()
+	close(done)
+	hold.Wait()
 	if failed := t.failed.Load(); failed != nil {
 		return *failed // it made the readers fail
 	}
@@ -118,7 +124,7 @@ func (t *intake) main(ctx context.Context) error {
 	defer body.Close()                                          // nothing to learn from it: the end frame says whether the stream was whole
 	defer context.AfterFunc(ctx, func() { _ = body.Close() })() // wakes the reader, who then finds ctx ended
 	for {
-		frame, err := t.next(ctx, frames)
+		frame, err := t.next(ctx, 0, frames)
 		switch {
 		case err != nil:
 			return err
@@ -142,7 +148,7 @@ func (t *intake) side(ctx context.Context, n int) error {
 	defer body.Close()
 	defer context.AfterFunc(ctx, func() { _ = body.Close() })()
 	for {
-		frame, err := t.next(ctx, frames)
+		frame, err := t.next(ctx, n, frames)
 		switch {
 		case err != nil:
 			return err
@@ -155,12 +161,13 @@ func (t *intake) side(ctx context.Context, n int) error {
 	}
 }
 
-// next reads a frame; data is handed to the writers.
-func (t *intake) next(ctx context.Context, frames *stream.Reader) (stream.Frame, error) {
+// next reads a frame of a lane; data is handed to the writers.
+func (t *intake) next(ctx context.Context, lane int, frames *stream.Reader) (stream.Frame, error) {
 	buf, err := t.buffers.get(ctx)
 	if err != nil {
 		return stream.Frame{}, err
 	}
+	t.reads(lane)
 	frame, err := frames.Next(buf)
 	if ctx.Err() != nil {
 		err = context.Cause(ctx)
@@ -176,6 +183,7 @@ func (t *intake) next(ctx context.Context, frames *stream.Reader) (stream.Frame,
 			return frame, context.Cause(ctx)
 		}
 	}
+	t.leaves(lane)
 	t.dir.Expect(frame.Data.DataHeader)
 	t.flight.begin()
 	select {
@@ -213,7 +221,7 @@ func (t *intake) writePiece(p piece, scratch *[]byte) error {
 			return err
 		}
 	}
-	if err := t.dir.Data(p.data.DataHeader, data); err != nil {
+	if err := t.to.Data(p.data.DataHeader, data); err != nil {
 		return local(err)
 	}
 	t.written.Add(uint64(len(data)))
@@ -223,13 +231,18 @@ func (t *intake) writePiece(p piece, scratch *[]byte) error {
 
 // apply handles a frame that is not data.
 func (t *intake) apply(ctx context.Context, f stream.Frame) error {
+	if f.Kind != stream.KindStageEnd { // after one the donor waits for the confirmation
+		t.leaves(0)
+	}
 	switch f.Kind {
 	case stream.KindStageStart:
-		if err := room(t.root, f.StageStart); err != nil {
-			return local(err)
+		if t.root != nil {
+			if err := room(t.root, f.StageStart); err != nil {
+				return local(err)
+			}
 		}
 		t.progress.Stage(f.StageStart.Stage.String(), f.StageStart.Bytes)
-		if err := t.dir.StageStart(f.StageStart); err != nil {
+		if err := t.to.StageStart(f.StageStart); err != nil {
 			return local(err)
 		}
 		t.known()
@@ -237,7 +250,7 @@ func (t *intake) apply(ctx context.Context, f stream.Frame) error {
 		if f.File.Flags&stream.FlagDeleted == 0 {
 			t.flight.wait()
 		}
-		if err := t.dir.File(f.File); err != nil {
+		if err := t.to.File(f.File); err != nil {
 			return local(err)
 		}
 		t.known()
@@ -270,7 +283,7 @@ func (t *intake) endStage(ctx context.Context, stage stream.Stage) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	if err := t.dir.StageEnd(stage); err != nil {
+	if err := t.to.StageEnd(stage); err != nil {
 		return local(err)
 	}
 	return t.offer.confirm(ctx, t.number, stage)

@@ -80,44 +80,45 @@ func (o *Offer) receive(ctx context.Context, root *os.Root, progress Progress) (
 	if err := o.save(ctx, dir); err != nil {
 		return Summary{}, err
 	}
-	if err := o.transfer(ctx, dir, root, progress); err != nil {
+	if err := o.transfer(ctx, destination{dir: dir, to: dir, root: root}, progress); err != nil {
 		return Summary{}, err
 	}
 	return dir.Finish(o.donor.Pod, o.begun)
 }
 
 // transfer makes attempts until everything has arrived. Only the copy itself, the disk and a donor that has nothing more to give end it.
-func (o *Offer) transfer(ctx context.Context, dir *Directory, root *os.Root, progress Progress) error {
+func (o *Offer) transfer(ctx context.Context, to destination, progress Progress) error {
 	barren, pause, heard := 0, firstPause, time.Now()
+	dir := to.dir
 	for {
 		held := dir.Progress()
-		t := newIntake(o, dir, root, progress)
+		t := newIntake(o, to, progress)
 		err := t.run(ctx, held)
-		dir.Interrupt()
+		to.to.Interrupt()
 		if err == nil {
 			return nil
 		}
-		if dir.Whole() { // after REDO_COPY's end there is nothing that the end frame could add
+		var local *localError
+		if refused := errors.As(err, &local) && to.root == nil; dir.Whole() && !refused { // after REDO_COPY's end there is nothing that the end frame could add
 			if !o.tellEnd(ctx) {
 				_ = o.tellEnd(ctx) // else the donor waits until its lease is over
 			}
 			return nil
 		}
-		var local *localError
 		if ctx.Err() != nil {
-			if !errors.As(err, &local) {
+			if local == nil && to.root != nil {
 				// Whatever cannot be saved any more is fetched again.
 				_ = o.save(context.WithoutCancel(ctx), dir)
 			}
 			return context.Cause(ctx)
 		}
 		switch {
-		case errors.As(err, &local):
+		case local != nil:
 			return local.err
 		case errors.Is(err, ErrSnapshotGone), isUntrusted(err), isUnsupported(err):
 			return err
 		}
-		if t.written.Load() > 0 {
+		if t.written.Load() > 0 || errors.Is(err, errTooSlow) {
 			barren, pause = 0, firstPause
 		} else {
 			barren++

@@ -59,7 +59,7 @@ type Wants struct {
 // NoWorkers in Wants.Workers asks for a clone over the main connection alone.
 const NoWorkers = -1
 
-// An Offer is a session that a donor has opened for us: it holds a snapshot until Receive or Abandon.
+// An Offer is a session that a donor has opened for us: it holds a snapshot until Receive, Relay or Abandon.
 type Offer struct {
 	Hello stream.Hello
 
@@ -69,6 +69,8 @@ type Offer struct {
 	stall     time.Duration
 	silence   time.Duration
 	saveEvery time.Duration
+	behind    time.Duration // how long this side may keep a donor waiting that is read for a Taker
+	renew     time.Duration // how often a session is kept alive that waits for a Taker
 	begun     time.Time
 	dir       *Directory // of an interrupted copy; nil: none yet
 }
@@ -140,7 +142,7 @@ func (r *Recipient) Resume(donor Peer, root *os.Root, wants Wants) (*Offer, erro
 func (r *Recipient) offer(donor Peer) *Offer {
 	o := &Offer{
 		donor: donor, client: r.client(donor.Pod), url: "https://" + donor.Address + sessionsPath,
-		stall: r.Stall, silence: r.Silence, saveEvery: r.SaveEvery,
+		stall: r.Stall, silence: r.Silence, saveEvery: r.SaveEvery, behind: behindAfter, renew: renewEvery,
 	}
 	if o.stall == 0 {
 		o.stall = DefaultStall
