@@ -8,6 +8,8 @@
 //
 //	info "ordinal v1 certificate authority"        32 bytes   seed of the authority's Ed25519 key
 //	info "ordinal v1 account agent"                20 bytes   password of the agent's account
+//	info "ordinal v1 backup seal"                  32 bytes   key that backups are sealed with
+//	info "ordinal v1 backup seal"                  32 bytes   key that backups and archives are sealed with
 //	info "ordinal v1 account replication <id>"     20 bytes   password of the replication account of the cluster <id>
 //
 // A password is the unpadded base64url form of its 20 bytes followed by "-aA1": 31 characters with a digit, an upper-case letter, a lower-case letter

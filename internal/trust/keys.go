@@ -25,11 +25,13 @@ const (
 	purposeAuthority   = "ordinal v1 certificate authority"
 	purposeAgent       = "ordinal v1 account agent"
 	purposeReplication = "ordinal v1 account replication "
+	purposeBackup      = "ordinal v1 backup seal"
 
 	passwordBytes  = 20
 	passwordSuffix = "-aA1"
 
 	fingerprintBytes = 8
+	backupKeyBytes   = 32
 )
 
 // Keys are what a cluster secret stands for. They are safe for concurrent use and print as "[redacted]".
@@ -101,6 +103,15 @@ func (k *Keys) ReplicationPassword(clusterID string) string {
 		panic("trust: replication password without a cluster id")
 	}
 	return k.password(purposeReplication + clusterID)
+}
+
+// BackupKey returns the key, 32 bytes, that backups are sealed with.
+func (k *Keys) BackupKey() []byte {
+	b, err := k.expand(purposeBackup, backupKeyBytes)
+	if err != nil {
+		panic(err) // a call like it succeeded in Derive
+	}
+	return b
 }
 
 func (k *Keys) password(purpose string) string {

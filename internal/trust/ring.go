@@ -100,6 +100,15 @@ func (r *Ring) ReplicationPasswords(clusterID string) []string {
 	return r.passwords(func(k *Keys) string { return k.ReplicationPassword(clusterID) })
 }
 
+// BackupKeys returns the keys that backups may have been sealed with, the current one first: see [Keys.BackupKey].
+func (r *Ring) BackupKeys() [][]byte {
+	var all [][]byte
+	for _, k := range r.view.Load().keys {
+		all = append(all, k.BackupKey())
+	}
+	return all
+}
+
 func (r *Ring) passwords(of func(*Keys) string) []string {
 	var all []string
 	for _, k := range r.view.Load().keys {

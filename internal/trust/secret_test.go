@@ -138,6 +138,9 @@ func TestDerivationNeverChanges(t *testing.T) {
 	if got, want := hex.EncodeToString(k.caKey()[32:]), "a339e8fbcd21df1e9d21151de1e90c3aaa2d198466010efe858b664f049030a9"; got != want {
 		t.Errorf("public key of the authority = %s, want %s", got, want)
 	}
+	if got, want := hex.EncodeToString(k.BackupKey()), "d54b69325592c152aa1e465cdb5e3e87876d09388b04d7af30bf63648bae7438"; got != want {
+		t.Errorf("BackupKey() = %s, want %s", got, want)
+	}
 	if got, want := k.Fingerprint(), "c063ffdd0e4c2007"; got != want {
 		t.Errorf("Fingerprint() = %q, want %q", got, want)
 	}
