@@ -33,6 +33,7 @@ var agentPrivileges = []string{
 	"PROCESS",                 // INFORMATION_SCHEMA.INNODB_TABLESPACES and FILES
 	"RELOAD",                  // RESET REPLICA ALL
 	"REPLICATION CLIENT",      // SHOW REPLICA STATUS, SHOW BINARY LOGS
+	"REPLICATION SLAVE",       // COM_BINLOG_DUMP_GTID: the archive of the binlogs; SHOW BINLOG EVENTS
 	"REPLICATION_SLAVE_ADMIN", // CHANGE REPLICATION SOURCE, START and STOP REPLICA
 	"SHOW VIEW",               // names of all tables, rows of none
 	"SHUTDOWN",                // a new mysqld on a new generation; the account logs in from this machine only

@@ -37,28 +37,31 @@ type Result struct {
 // Memory does not depend on the size of transactions. After an error, ctx's included, out holds an unusable part of a file. Errors besides: those of
 // Files, of Reader and of out.
 func Export(ctx context.Context, dir *os.Root, base string, want mysqlx.GTIDSet, out io.Writer) (Result, error) {
-	e := exporter{ctx: ctx, dir: dir, left: want, out: bufio.NewWriterSize(out, readSize)}
+	buffered := bufio.NewWriterSize(out, readSize)
+	e := exporter{ctx: ctx, dir: dir, left: want, out: NewWriter(buffered)}
 	e.result.Transactions = []Transaction{}
 	err := e.exportAll(base)
 	if err == nil {
-		err = e.end()
+		err = e.out.End()
+	}
+	if err == nil {
+		err = buffered.Flush()
 	}
 	if err != nil {
 		return Result{}, fmt.Errorf("export transactions: %w", err)
 	}
-	e.result.Missing = e.left
+	e.result.Missing, e.result.Bytes = e.left, e.out.Size()
 	return e.result, nil
 }
 
 type exporter struct {
-	ctx         context.Context
-	dir         *os.Root
-	left        mysqlx.GTIDSet // what is wanted and not written yet
-	out         *bufio.Writer
-	described   *logFile    // where the last transaction came from
-	description Description // the last one written
-	copier      Reader
-	result      Result
+	ctx       context.Context
+	dir       *os.Root
+	left      mysqlx.GTIDSet // what is wanted and not written yet
+	out       *Writer
+	described *logFile // where the last transaction came from
+	copier    Reader
+	result    Result
 }
 
 // A logFile is an open binlog whose beginning was read.
@@ -173,8 +176,12 @@ func (e *exporter) exportFrom(log, next *logFile) error {
 
 // copy writes one transaction that was read and found right, and verifies it again.
 func (e *exporter) copy(log *logFile, t Transaction) error {
-	if err := e.describe(log); err != nil {
-		return err
+	// The form is said again for each binlog that something comes from, even if it is the same: see Writer.Describe.
+	if e.described != log {
+		e.described = log
+		if err := e.out.Describe(log.Description()); err != nil {
+			return err
+		}
 	}
 	e.copier.section(t.Binlog, contextReaderAt{e.ctx, log.file}, t.Position, t.Bytes, log.Description())
 	for {
@@ -183,49 +190,12 @@ func (e *exporter) copy(log *logFile, t Transaction) error {
 			err = e.copier.Copy(e.out)
 		}
 		if err == io.EOF {
-			e.result.Bytes += t.Bytes
 			return nil
 		}
 		if err != nil {
 			return err
 		}
 	}
-}
-
-// describe makes sure that the file says what form the next events have. It says so again for each binlog that something comes from, even if the
-// form is the same: the numbers by which a server executes transactions in parallel begin anew in each binlog, and at this event it waits for
-// all transactions before.
-func (e *exporter) describe(log *logFile) error {
-	if e.described == log {
-		return nil
-	}
-	e.described, e.description = log, log.Description()
-	first := e.result.Bytes == 0
-	if first {
-		if err := e.write([]byte(magic)); err != nil {
-			return err
-		}
-	}
-	if err := e.write(e.description.at(e.result.Bytes)); err != nil || !first {
-		return err
-	}
-	return e.write(e.description.noneBefore(e.result.Bytes))
-}
-
-// end writes the mark that shows that a file is complete.
-func (e *exporter) end() error {
-	if e.result.Bytes > 0 {
-		if err := e.write(e.description.stop(e.result.Bytes)); err != nil {
-			return err
-		}
-	}
-	return e.out.Flush()
-}
-
-func (e *exporter) write(b []byte) error {
-	n, err := e.out.Write(b)
-	e.result.Bytes += int64(n)
-	return err
 }
 
 // A contextReader reads until its context ends.

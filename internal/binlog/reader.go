@@ -21,6 +21,9 @@ type Reader struct {
 	// does, and what follows of an event is not an error. NewReader takes it from the file. Clear it if it is known that the file is
 	// complete: a later one exists.
 	Live bool
+	// Detail says that Transactions lists what each does to what, and looks into compressed ones, for which it takes some more memory, up to the 8 to 128 MiB
+	// with which they were compressed. NewReader leaves it clear.
+	Detail bool
 
 	name        string
 	src         *bufio.Reader
@@ -28,6 +31,9 @@ type Reader struct {
 	description Description
 	event       Event
 	again       bool   // Next returns event once more
+	tables      mapped // of the transaction that is read
+	unpacker    unpacker
+	end         int64  // of the transaction that Begin returned; 0: there is none, or it was copied
 	last        Type   // of the last event that was read and found right
 	buf         []byte // the first part of the event, header included
 	rest        int64  // bytes of the event between buf and checksum not read yet
@@ -202,12 +208,9 @@ func (r *Reader) copy(w io.Writer) error {
 	}
 	pending := r.rest > 0 || r.unchecked
 	for r.rest > 0 {
-		r.buf = r.buf[:min(r.rest, maxData)] // it has this capacity: the event is a long one
-		if err := r.read(r.buf); err != nil {
-			return r.torn(err)
+		if err := r.part(); err != nil {
+			return err
 		}
-		r.rest -= int64(len(r.buf))
-		r.sum = crc32.Update(r.sum, crc32.IEEETable, r.buf)
 		if _, err := w.Write(r.buf); err != nil {
 			return err
 		}
@@ -218,6 +221,29 @@ func (r *Reader) copy(w io.Writer) error {
 		}
 	}
 	_, err := w.Write(r.trailer[:r.trailerSize()])
+	return err
+}
+
+// part reads the next part of an event that is longer than what is in memory, in the place of the one before.
+func (r *Reader) part() error {
+	r.buf = r.buf[:min(r.rest, maxData)] // it has this capacity: the event is a long one
+	if err := r.read(r.buf); err != nil {
+		return r.torn(err)
+	}
+	r.rest -= int64(len(r.buf))
+	r.sum = crc32.Update(r.sum, crc32.IEEETable, r.buf)
+	return nil
+}
+
+// more is part for who reads an event's data and does not copy it. An error stays.
+func (r *Reader) more() error {
+	err := r.part()
+	if err == nil && r.rest == 0 {
+		err = r.finish()
+	}
+	if err != nil {
+		r.err = err
+	}
 	return err
 }
 

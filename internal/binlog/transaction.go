@@ -39,9 +39,14 @@ type Transaction struct {
 	Kinds      []string    `json:"kinds"`
 	Tables     []string    `json:"tables"`
 	Statements []Statement `json:"statements"`
+	// ServerID is that of the server which executed it first.
+	ServerID uint32 `json:"-"`
 	// Incomplete says that there are more tables or statements than are listed here.
 	Incomplete bool `json:"incomplete,omitempty"`
-	// Compressed says that what the transaction does is compressed, and nothing of it is listed.
+	// Effects says what it does to what, in order, if the reader was asked for it: see Reader.Detail. Unlike Statements it is complete unless Incomplete is
+	// set, and has names only.
+	Effects []Effect `json:"-"`
+	// Compressed says that what the transaction does is compressed, and nothing of it is listed unless Reader.Detail is set.
 	Compressed bool `json:"compressed"`
 }
 
@@ -67,14 +72,10 @@ func (r *Reader) transaction() (t Transaction, err error) {
 	if err != nil {
 		return t, err
 	}
-	b, err := parseBeginning(event.Type, event.Data)
-	if err != nil {
-		return t, r.fail(event, fmt.Errorf("%v: %w", event.Type, err))
+	if t, err = r.begin(event); err != nil {
+		return t, err
 	}
-	t = Transaction{
-		GTID: b.gtid, Committed: b.committed, OriginallyCommitted: b.original, Binlog: r.name, Position: event.Position, Bytes: b.length,
-		Kinds: []string{}, Tables: []string{}, Statements: []Statement{},
-	}
+	t.Kinds, t.Tables, t.Statements = []string{}, []string{}, []Statement{}
 	for end := t.Position + t.Bytes; ; {
 		switch next := event.Position + event.Size; {
 		case next > end:
@@ -89,10 +90,22 @@ func (r *Reader) transaction() (t Transaction, err error) {
 		if err != nil {
 			return t, err
 		}
-		if err := t.add(event); err != nil {
-			return t, r.fail(event, err)
+		if err := r.add(&t, event); err != nil {
+			return t, err
 		}
 	}
+}
+
+// begin reads the first event of a transaction.
+func (r *Reader) begin(event Event) (Transaction, error) {
+	b, err := parseBeginning(event.Type, event.Data)
+	if err != nil {
+		return Transaction{}, r.fail(event, fmt.Errorf("%v: %w", event.Type, err))
+	}
+	return Transaction{
+		GTID: b.gtid, Committed: b.committed, OriginallyCommitted: b.original, Binlog: r.name, Position: event.Position, Bytes: b.length,
+		ServerID: event.ServerID,
+	}, nil
 }
 
 // nextBeginning returns the event with which the next transaction begins.
@@ -131,31 +144,74 @@ func standsAlone(e Event) bool {
 	return e.Type > lastKnownType || e.Flags&flagIgnorable != 0
 }
 
-// add notes what an event within the transaction shows.
-func (t *Transaction) add(e Event) error {
+// add notes what the event that was read shows.
+func (r *Reader) add(t *Transaction, e Event) error {
+	if belongsToFile(e.Type) || begins(e.Type) {
+		return r.fail(e, fmt.Errorf("%v in the middle of a transaction of %d bytes", e.Type, t.Bytes))
+	}
+	if e.Type == TypeTransactionPayload {
+		t.Compressed = true
+		if r.Detail {
+			return r.addPayload(t, e)
+		}
+	}
+	if err := r.tables.add(t, e, r.Detail); err != nil {
+		return r.fail(e, err)
+	}
+	return nil
+}
+
+// mapped has the names of the tables that the rows of a transaction are of, by the numbers that its events use.
+type mapped map[uint64]Effect
+
+// add notes what one event shows. detail: what it does to what, too.
+func (m *mapped) add(t *Transaction, e Event, detail bool) error {
 	switch e.Type {
-	case TypeGTID, TypeAnonymousGTID, TypeTaggedGTID, TypeFormatDescription, TypePreviousGTIDs, TypeRotate, TypeStop:
-		return fmt.Errorf("%v in the middle of a transaction of %d bytes", e.Type, t.Bytes)
 	case TypeQuery:
-		return t.addStatement(e)
+		return t.addStatement(e, detail)
 	case TypeTableMap:
-		return t.addTable(e)
+		return m.addTable(t, e, detail)
 	case TypeWriteRows:
-		t.addKind(KindInsert)
+		return m.addRows(t, e, KindInsert, detail)
 	case TypeUpdateRows, TypePartialUpdateRows:
-		t.addKind(KindUpdate)
+		return m.addRows(t, e, KindUpdate, detail)
 	case TypeDeleteRows:
-		t.addKind(KindDelete)
+		return m.addRows(t, e, KindDelete, detail)
 	case TypeXAPrepare:
 		if onePhase := len(e.Data) > 0 && e.Data[0] == 1; !onePhase {
 			t.addKind(KindXAPrepare)
 		}
 	case TypeIncident:
 		t.addKind(KindIncident)
-	case TypeTransactionPayload:
-		t.Compressed = true
 	}
 	return nil
+}
+
+// addRows notes that rows of a table are changed.
+func (m *mapped) addRows(t *Transaction, e Event, kind string, detail bool) error {
+	t.addKind(kind)
+	if !detail {
+		return nil
+	}
+	effect := Effect{Action: ActionUnclear} // of a table that is not kept
+	if number, err := tableNumber(e); err == nil {
+		if table, ok := (*m)[number]; ok {
+			effect = table
+			effect.Action = Action(kind)
+		}
+	}
+	t.addEffect(effect)
+	return nil
+}
+
+// tableNumber reads the first bytes of a table map or of rows: six of them are the number.
+func tableNumber(e Event) (uint64, error) {
+	if len(e.Data) < tableMapPostHeader {
+		return 0, fmt.Errorf("%v: %w", e.Type, errShort)
+	}
+	var full [8]byte
+	copy(full[:], e.Data[:6])
+	return binary.LittleEndian.Uint64(full[:]), nil
 }
 
 func (t *Transaction) addKind(kind string) {
@@ -164,9 +220,10 @@ func (t *Transaction) addKind(kind string) {
 	}
 }
 
-func (t *Transaction) addTable(e Event) error {
-	if len(e.Data) < tableMapPostHeader {
-		return fmt.Errorf("%v: %w", e.Type, errShort)
+func (m *mapped) addTable(t *Transaction, e Event, detail bool) error {
+	number, err := tableNumber(e)
+	if err != nil {
+		return err
 	}
 	schema, rest, err := countedName(e.Data[tableMapPostHeader:])
 	if err != nil {
@@ -175,6 +232,12 @@ func (t *Transaction) addTable(e Event) error {
 	table, _, err := countedName(rest)
 	if err != nil {
 		return fmt.Errorf("%v: %w", e.Type, err)
+	}
+	if detail {
+		if *m == nil || len(*m) >= maxEffects {
+			*m = make(mapped) // of those that are forgotten, the rows would be unclear
+		}
+		(*m)[number] = Effect{Object: ObjectTable, Schema: schema, Name: table}
 	}
 	switch name := printable(schema + "." + table); {
 	case slices.Contains(t.Tables, name):
@@ -198,26 +261,24 @@ func countedName(b []byte) (name string, rest []byte, err error) {
 	return string(b[:n]), b[n+1:], nil
 }
 
-func (t *Transaction) addStatement(e Event) error {
-	if len(e.Data) < queryPostHeader {
-		return fmt.Errorf("%v: %w", e.Type, errShort)
+func (t *Transaction) addStatement(e Event, detail bool) error {
+	q, err := parseQuery(e.Data)
+	if err != nil {
+		return fmt.Errorf("%v: %w", e.Type, err)
 	}
-	schemaLength := int(e.Data[offQuerySchemaLength])
-	text := e.Data[queryPostHeader:]
-	skip := int(binary.LittleEndian.Uint16(e.Data[offQueryVariablesLength:]))
-	if len(text) < skip+schemaLength+1 {
-		return fmt.Errorf("%v: %w", e.Type, errShort)
-	}
-	text = text[skip:]
-	schema, query := string(text[:schemaLength]), string(text[schemaLength+1:])
-	if isFrame(query) {
+	if isFrame(q.text) {
 		return nil
 	}
 	t.addKind(KindStatement)
+	if detail {
+		for _, effect := range q.effects(!e.Whole) {
+			t.addEffect(effect)
+		}
+	}
 	if len(t.Statements) == maxStatements {
 		t.Incomplete = true
 		return nil
 	}
-	t.Statements = append(t.Statements, newStatement(schema, query, !e.Whole))
+	t.Statements = append(t.Statements, newStatement(q.schema, q.text, !e.Whole))
 	return nil
 }
