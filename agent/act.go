@@ -33,6 +33,10 @@ func (r *runner) do(ctx context.Context, d verdict, v view) error {
 		r.startRebuild(ctx, *d.Cause, v.Generation) // goes on when this turn is over
 		return nil
 	}
+	if d.Do == actReplay {
+		r.startReplay(ctx)
+		return nil
+	}
 	ctx, cancel := context.WithTimeout(ctx, actTimeout)
 	defer cancel()
 	db := r.db

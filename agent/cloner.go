@@ -77,7 +77,7 @@ func (c *cloner) run(ctx context.Context) (done bool, err error) {
 		case donorNone:
 			return false, c.book.firstCorrupt()
 		case donorNoData:
-			return false, c.drop(ctx, next.Reasons)
+			return false, c.dropCopy(ctx, next.Reasons)
 		case donorDrop:
 			if err := c.drop(ctx, next.Reasons); err != nil {
 				return false, err
@@ -131,7 +131,7 @@ func (c *cloner) pickUp(ctx context.Context) error {
 		return err
 	}
 	record, ok := content.Building()
-	if !ok {
+	if !ok || record.Origin == volume.OriginRestored { // that goes on if no sibling has data
 		return nil
 	}
 	if c.gen, err = c.vol.Generation(record.Number); err == nil {
@@ -173,6 +173,15 @@ func (c *cloner) drop(ctx context.Context, why []Reason) error {
 		return fmt.Errorf("remove the unfinished copy: %w", err)
 	}
 	return nil
+}
+
+// dropCopy removes the unfinished copy of a pod's data, if there is one; the beginning of a restore stays.
+func (c *cloner) dropCopy(ctx context.Context, why []Reason) error {
+	content, err := c.vol.Inspect()
+	if err != nil || unfinishedRestore(content) {
+		return err
+	}
+	return c.drop(ctx, why)
 }
 
 // waitForDonors waits a little and begins the next round.
@@ -309,6 +318,11 @@ func (c *cloner) from(ctx context.Context, donor int, holds bool) error {
 func (c *cloner) begin(ctx context.Context, pod string, offer *clone.Offer) error {
 	if c.gen != nil {
 		if err := c.drop(ctx, []Reason{NewReason(CodePeerSilent, "%s does not go on with it; %s begins anew", c.donor, pod)}); err != nil {
+			return err
+		}
+	}
+	if content, err := c.vol.Inspect(); err == nil && unfinishedRestore(content) {
+		if err := c.drop(ctx, []Reason{NewReason(CodeSiblingsHaveData, "%s has data: nothing has to be restored", pod)}); err != nil {
 			return err
 		}
 	}

@@ -73,6 +73,8 @@ type Config struct {
 	Durability       Durability    // --durability: when the source acknowledges a commit
 	GatePatience     time.Duration // --gate-patience: how long a source waits for siblings that do not say what they have; 0: see [Config.Gate]
 
+	Backups BackupConfig
+
 	AgentVersion string // of this program, for status and logs; not an option
 }
 

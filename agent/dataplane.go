@@ -30,11 +30,14 @@ const (
 //
 //	GET /v1/peer          the Status as JSON
 //	/v1/clone/…           see package clone; agent init refuses, and says what it is doing
+//	POST /v1/checksums    what the tables hold, for a backup that is about to be made, or was; not in agent init
 type DataPlane struct {
 	Listener net.Listener // plain; Run adds TLS and closes it
 	TLS      *tls.Config
 	Board    *Board
 	Clone    http.Handler
+	// Checksums answers /v1/checksums; nil: nobody does.
+	Checksums http.Handler
 }
 
 // Run serves until ctx ends, then cuts copies that do not end by themselves within a moment.
@@ -44,6 +47,9 @@ func (d *DataPlane) Run(ctx context.Context) error {
 		WriteStatus(w, d.Board.Status())
 	})
 	mux.Handle("/v1/clone/", d.Clone)
+	if d.Checksums != nil {
+		mux.Handle("POST /v1/checksums", d.Checksums)
+	}
 	server := &http.Server{
 		Handler:           mux,
 		ReadHeaderTimeout: dataHeaderTimeout,

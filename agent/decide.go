@@ -18,6 +18,8 @@ func decide(v view) verdict {
 	case v.Replaced:
 		d = verdict{State: StateNotReplicating, Do: actRetire}
 		return d.because(CodeRebuilding, "the old data goes to quarantine")
+	case v.Replay != nil:
+		d = decideReplay(v)
 	case v.Role == RoleSource:
 		d = decideSource(v)
 	default:

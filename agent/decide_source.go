@@ -145,6 +145,10 @@ func decideGate(v view) verdict {
 			d.Do = actStop
 		}
 		return d.because(CodeSiblingsDiverged, "this source and its siblings have different transactions and none has all of them: %s; it takes no writes, and no data is changed", g.Diverged)
+	case g.Behind != nil && v.Restored && !v.Served:
+		// Somebody wanted the state of the backup. Its sibling has what came after, which may be just what is to be undone.
+		return d.because(CodeRestoredBehind, "this source was restored from a backup, and %s has %d transactions that it lacks: %s; it takes no writes, and no data is changed",
+			g.Behind.Pod, g.Lacks.Count(), orNotKnown(g.Lacks.String()))
 	case g.Behind != nil:
 		return catchUp(d, v, g)
 	case len(g.Waits) > 0:

@@ -119,8 +119,11 @@ func (r *runner) observeSpare(v *view, content *volume.Content) error {
 	return err
 }
 
+// copied reports whether data of this origin was another server's: its own server_uuid stands for nothing that this pod has ever executed.
+func copied(o volume.Origin) bool { return o == volume.OriginClone || o == volume.OriginRestored }
+
 // verified reports whether every page of data of this origin was verified when it came.
-func verified(o volume.Origin) bool { return o == volume.OriginClone || o == volume.OriginRestored }
+func verified(o volume.Origin) bool { return copied(o) }
 
 // shortOf is the part of a volume that has to be free: a twentieth.
 const shortOf = 20

@@ -147,7 +147,7 @@ func (i *initialiser) ownUUID(ctx context.Context, c *volume.Content) error {
 	identity, err := i.vol.Identity()
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		if c.Record == nil || c.Record.Origin != volume.OriginClone {
+		if c.Record == nil || !copied(c.Record.Origin) {
 			return nil
 		}
 	case err != nil:
@@ -257,6 +257,16 @@ func (i *initialiser) assemble(ctx context.Context) error {
 	case err != nil:
 		return err
 	case copied:
+		return i.configure(true)
+	}
+	restored, err := i.restoreAtBirth(ctx, &c.waiter)
+	switch {
+	case errors.As(err, &refused):
+		i.board.Update(func(s *Status) { s.State, s.Reasons = StateRefused, []Reason{refused.Reason} })
+		return err
+	case err != nil:
+		return err
+	case restored:
 		return i.configure(true)
 	}
 	i.log.Info("nobody has data: leaving the volume to the image's first initialisation")

@@ -122,6 +122,13 @@ var (
 	descAge   = prometheus.NewDesc("ordinal_status_age_seconds", "How long ago the pod's state was observed.", nil, nil)
 	descLag   = prometheus.NewDesc("ordinal_replication_lag_seconds", "How far a replica is behind its source; no series where that is not known.", nil, nil)
 
+	descArchiver   = prometheus.NewDesc("ordinal_archive_active", "1 while this pod archives the binlogs of the set, else 0; no series where nothing is archived.", nil, nil)
+	descRPO        = prometheus.NewDesc("ordinal_archive_rpo_seconds", "How long ago everything that was committed was archived: what a loss of all volumes would cost. Of every pod that knows it.", nil, nil)
+	descGap        = prometheus.NewDesc("ordinal_archive_gap_transactions", "Transactions that the archive lacks because they were purged before they were archived.", nil, nil)
+	descArchived   = prometheus.NewDesc("ordinal_archive_binlog_bytes_total", "Bytes of binlogs that this pod has archived, since it began to.", nil, nil)
+	descUnarchived = prometheus.NewDesc("ordinal_archive_waiting_bytes", "Bytes of this pod's binlogs that are kept because they are not archived yet.", nil, nil)
+	descGaveUp     = prometheus.NewDesc("ordinal_archive_guard_gave_up", "1 while this pod's binlogs take more than --keep-binlogs and may be purged before they are archived, else 0.", nil, nil)
+
 	descActive = prometheus.NewDesc("ordinal_clone_active", "1 while this pod takes a clone, else 0.", nil, nil)
 	descStage  = prometheus.NewDesc("ordinal_clone_stage", "1 for the stage that the clone this pod takes is in.", []string{"stage", "donor"}, nil)
 	descDone   = prometheus.NewDesc("ordinal_clone_done_bytes", "Bytes of the clone under way that are here.", nil, nil)
@@ -131,6 +138,7 @@ var (
 
 var boardDescs = []*prometheus.Desc{
 	descState, descRole, descReady, descWhy, descAge, descLag, descActive, descStage, descDone, descTotal, descRate,
+	descArchiver, descRPO, descGap, descArchived, descUnarchived, descGaveUp,
 }
 
 // Describe lists what Collect may send.
@@ -167,6 +175,7 @@ func (c boardCollector) Collect(out chan<- prometheus.Metric) {
 	if s.LagSeconds != nil {
 		gauge(descLag, *s.LagSeconds)
 	}
+	c.collectArchive(out, s)
 	gauge(descActive, oneIf(s.Clone != nil))
 	if p := s.Clone; p != nil {
 		gauge(descStage, 1, p.Stage, p.Donor)
@@ -175,6 +184,28 @@ func (c boardCollector) Collect(out chan<- prometheus.Metric) {
 			gauge(descTotal, float64(p.BytesTotal))
 		}
 		gauge(descRate, p.RateBytesPerSecond)
+	}
+}
+
+// collectArchive sends what the pod knows of the binlogs' archive.
+func (boardCollector) collectArchive(out chan<- prometheus.Metric, s Status) {
+	a := s.Archive
+	if a == nil {
+		return
+	}
+	gauge := func(d *prometheus.Desc, v float64) { out <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v) }
+	mine := a.Pod == s.Pod
+	gauge(descArchiver, oneIf(mine))
+	if a.RPO != nil {
+		gauge(descRPO, *a.RPO)
+	}
+	gauge(descGap, float64(a.Gap.Count()))
+	if mine {
+		out <- prometheus.MustNewConstMetric(descArchived, prometheus.CounterValue, float64(a.RawBytes))
+	}
+	if g := a.Guard; g != nil {
+		gauge(descUnarchived, float64(g.WaitingBytes))
+		gauge(descGaveUp, oneIf(g.GaveUp))
 	}
 }
 

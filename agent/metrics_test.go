@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 	"go.uber.org/zap"
 
+	"ordinal/backup/archive"
 	"ordinal/clone"
 )
 
@@ -24,6 +25,7 @@ func busyBoard() *Board {
 	board.Update(func(s *Status) {
 		s.State, s.Ready, s.LagSeconds = StateReplicating, true, &lag
 		s.Reasons = []Reason{{CodeReadOnlyReasserted, "once"}, {CodeReadOnlyReasserted, "twice"}, {CodeLagAboveBound, ""}}
+		s.Archive = &ArchiveStatus{Pod: "mysql-2", Status: archive.Status{RPO: &lag, RawBytes: 1000}, Guard: &archive.GuardStatus{WaitingBytes: 77}}
 		s.Clone = &CloneProgress{Donor: "mysql-1", Stage: "FILE_COPY", BytesDone: 100, BytesTotal: 400, RateBytesPerSecond: 50, Since: time.Now()}
 	})
 	return board
@@ -38,6 +40,11 @@ func scrape(t *testing.T, m *Metrics) string {
 		t.Fatalf("/metrics answers %d: %s", w.Code, w.Body)
 	}
 	return w.Body.String()
+}
+
+func TestArchiveMetrics(t *testing.T) {
+	mustSay(t, scrape(t, NewMetrics(busyBoard(), "1.2.3")), `ordinal_archive_active 1`, `ordinal_archive_rpo_seconds 1.5`, `ordinal_archive_gap_transactions 0`,
+		`ordinal_archive_binlog_bytes_total 1000`, `ordinal_archive_waiting_bytes 77`, `ordinal_archive_guard_gave_up 0`)
 }
 
 func mustSay(t *testing.T, page string, lines ...string) {

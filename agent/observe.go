@@ -83,7 +83,7 @@ func (r *runner) observe(ctx context.Context) (view, error) {
 		r.observeSemisync(ctx, db, &v)
 		return v, nil
 	}
-	if identity.Pod == r.id.Pod && v.ServerKnown && content.Record != nil && content.Record.Origin == volume.OriginClone {
+	if identity.Pod == r.id.Pod && v.ServerKnown && content.Record != nil && copied(content.Record.Origin) {
 		v.Local = ofServer(v.Mysqld.Facts.GTIDExecuted, v.Mysqld.Facts.ServerUUID)
 	}
 	r.observeSource(ctx, &v)
@@ -118,6 +118,10 @@ func (r *runner) observeVolume(v *view, content *volume.Content) error {
 	}
 	v.Request = request
 	v.Served = content.Record != nil && content.Record.ServedAt != nil
+	v.Restored = content.Record != nil && content.Record.Origin == volume.OriginRestored
+	if content.Kind == volume.Complete {
+		r.observeReplay(v)
+	}
 	return r.observeSpare(v, content)
 }
 

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"encoding/json"
@@ -16,8 +17,8 @@ import (
 )
 
 const (
-	// maxStatusBytes bounds a peer's answer: two GTID sets of at most 1 MiB of text, and room for the rest.
-	maxStatusBytes = 2<<20 + 64<<10
+	// maxStatusBytes bounds a peer's answer: five GTID sets of at most 1 MiB of text, two of its own and three of the archive, and room for the rest.
+	maxStatusBytes = 5<<20 + 64<<10
 	// DefaultPeerTimeout bounds one question to one peer, from look-up to the answer's last byte.
 	DefaultPeerTimeout = 5 * time.Second
 )
@@ -70,11 +71,12 @@ type PeerClient struct {
 	Peers   *Peers
 	TLS     PeerTLS
 	Timeout time.Duration // of one question; 0: DefaultPeerTimeout
+	Self    string        // the name in our certificate; "": the pod of Peers' identity
 }
 
 // Ask asks the pod with the given ordinal. It never returns later than the time-out allows.
 func (c *PeerClient) Ask(ctx context.Context, ordinal int) PeerAnswer {
-	self, pod, address := c.Peers.Identity().Pod, c.Peers.PodName(ordinal), c.Peers.DataAddress(ordinal)
+	self, pod, address := c.self(), c.Peers.PodName(ordinal), c.Peers.DataAddress(ordinal)
 	ctx, cancel := withDefaultTimeout(ctx, c.Timeout)
 	defer cancel()
 	transport := &http.Transport{
@@ -94,6 +96,9 @@ func (c *PeerClient) Ask(ctx context.Context, ordinal int) PeerAnswer {
 	a.Kind, a.Why = explain(a.Err, pod, address)
 	return a
 }
+
+// self is the name in our certificate.
+func (c *PeerClient) self() string { return cmp.Or(c.Self, c.Peers.Identity().Pod) }
 
 // age is how old the words are. It comes over the network.
 func (s Status) age() time.Duration {

@@ -89,6 +89,16 @@ const (
 	// Durability.
 	CodeNobodyAcknowledges Code = "nobody_acknowledges"
 	CodeSemisyncMissing    Code = "semisync_missing"
+
+	// Backups.
+	CodeRestoring        Code = "restoring"
+	CodeReplaying        Code = "replaying"
+	CodeReplayFailed     Code = "replay_failed"
+	CodeRestoredBehind   Code = "restored_behind_sibling"
+	CodeStoreUnavailable Code = "store_unavailable"
+	CodeNoBackup         Code = "no_backup"
+	CodeArchiveGap       Code = "archive_gap"
+	CodeArchiveLate      Code = "archive_late"
 )
 
 // CodeDoc explains a code to the operator.
@@ -175,6 +185,15 @@ func Codes() []CodeDoc {
 		{CodeRequested, "Somebody asked for it (`agent rebuild`).", byItself},
 
 		{CodeNobodyAcknowledges, "With `--durability=semisync` a commit is acknowledged when a replica has it, and there is none: commits wait.", "Bring a replica back. `--durability=async` gives the promise up."},
+		{CodeRestoring, "An empty source whose siblings have nothing is restored from the set's backup (`--restore-from`).", byItself},
+		{CodeReplaying, "Data was restored from a backup, and what was archived after it is executed before anybody may use it.", byItself},
+		{CodeReplayFailed, "The archive could not be replayed; the message says why. It is tried again, and the pod takes no writes.", "Read the message. To do without the rest of the archive restore again, to a point that can be reached."},
+		{CodeRestoredBehind, "This source was restored from a backup, and a sibling has transactions that came after it. Nobody knows whether they are wanted: it takes no writes.", "If they are to be undone, delete the replicas' volumes: they clone the restored data. If they are wanted, bring the old data back (`agent quarantine undo`), or delete this pod's volume: it is cloned from the sibling."},
+		{CodeStoreUnavailable, "The store with the backups does not answer. Nothing is decided without it.", "See what is wrong with it; the message says what it said."},
+		{CodeNoBackup, "The store is this set's and has no backup that can be restored.", "If the set is to start empty: `--allow-empty-source`."},
+		{CodeArchiveGap, "The archive of the binlogs lacks transactions that were purged before they were archived: no point in time behind them can be reached from an older backup.", "Make a new backup: points after it can be reached. Keep binlogs longer."},
+		{CodeArchiveLate, "The archive of the binlogs is far behind; the message says why.", "Read the message."},
+
 		{CodeSemisyncMissing, "The server lacks the plugins for semi-synchronous replication.", "Use an image that has them, MySQL 8.0.26 or later."},
 	}
 }

@@ -51,8 +51,10 @@ func Run(ctx context.Context, cfg Config, log *zap.Logger) error {
 	if err := r.connect(); err != nil {
 		return err
 	}
+	r.archive = r.newArchivist()
 	defer r.disconnect()
 	defer r.endRebuild()
+	defer r.endReplay()
 	return r.serve(ctx)
 }
 
@@ -90,7 +92,9 @@ type runner struct {
 	skips      skips
 	siblings   []PeerAnswer
 	siblingsAt time.Time
-	rebuild    *rebuild // nil: none is under way
+	rebuild    *rebuild   // nil: none is under way
+	archive    *archivist // nil: nothing is archived
+	replaying  *replaying // nil: none was begun
 	failures   failures
 
 	overridden  []mysqlx.Override
@@ -170,7 +174,7 @@ func (r *runner) serve(ctx context.Context) error {
 		return (&StatusPlane{Listener: status, Board: r.board, Heartbeat: r.beat, Metrics: r.metrics.Handler()}).Run(running)
 	})
 	g.Go(func() error {
-		plane := &DataPlane{Listener: data, TLS: r.keys.ServerTLS(r.id.Pod), Board: r.board, Clone: donor.Handler(peerOf)}
+		plane := &DataPlane{Listener: data, TLS: r.keys.ServerTLS(r.id.Pod), Board: r.board, Clone: donor.Handler(peerOf), Checksums: r.checksums()}
 		return plane.Run(running)
 	})
 	g.Go(func() error {
@@ -182,6 +186,7 @@ func (r *runner) serve(ctx context.Context) error {
 		return nil
 	})
 	g.Go(func() error { return r.keys.Run(running) })
+	g.Go(func() error { return r.archive.keep(running, r.db) })
 	g.Go(func() error { return r.loop(running) })
 	err = g.Wait()
 	if ctx.Err() != nil {
@@ -192,6 +197,7 @@ func (r *runner) serve(ctx context.Context) error {
 
 // loop turns until ctx ends. A turn that acted is followed by the next one at once.
 func (r *runner) loop(ctx context.Context) error {
+	defer r.archive.end()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
@@ -252,6 +258,8 @@ func (r *runner) report(ctx context.Context, v view, d verdict) {
 	if d.State == StateReplicating {
 		r.startPause = 0
 	}
+	archived := r.archive.turn(ctx, v, d)
+	d = archived.judge(d, r.id.Pod)
 	o := Observation{Role: v.Role, Serving: d.Serving}
 	if len(v.Channels) == 1 {
 		o.Lag = v.Channels[0].Lag
@@ -272,7 +280,7 @@ func (r *runner) report(ctx context.Context, v view, d verdict) {
 	}
 	facts := v.Mysqld.Facts
 	r.board.UpdateAsOf(v.At, func(s *Status) {
-		s.State, s.Ready, s.Reasons, s.Clone = d.State, ready.Ready, reasons, nil
+		s.State, s.Ready, s.Reasons, s.Clone, s.Archive = d.State, ready.Ready, reasons, nil, archived
 		if v.Rebuild != nil {
 			s.Clone = v.Rebuild.Now.Clone
 		}

@@ -41,6 +41,7 @@ const (
 	StateCatchingUp       State = "catching_up"  // replicates, lag above the bound or not known yet
 	StateNotReplicating   State = "not_replicating"
 	StateSourceIsStranger State = "source_is_stranger" // the source's history does not contain ours: not followed
+	StateRestoring        State = "restoring"          // data from a backup is being made, or what was archived after it is executed
 	StateDiverged         State = "diverged"           // this replica has transactions the source lacks
 	StateTerminating      State = "terminating"
 )
@@ -48,11 +49,11 @@ const (
 // states lists what a pod can be doing in a phase.
 func states(p Phase) []State {
 	if p == PhaseInit {
-		return []State{StateWaitingForSiblings, StateWaitingForDonor, StateWaitingForSpace, StateCloning, StateFinishing, StateRefused}
+		return []State{StateWaitingForSiblings, StateWaitingForDonor, StateWaitingForSpace, StateCloning, StateRestoring, StateFinishing, StateRefused}
 	}
 	return []State{
 		StateWaitingForMysqld, StateInitialising, StateGateClosed, StateSource, StateReplicating, StateCatchingUp,
-		StateNotReplicating, StateSourceIsStranger, StateDiverged, StateTerminating,
+		StateNotReplicating, StateSourceIsStranger, StateDiverged, StateRestoring, StateTerminating,
 	}
 }
 
@@ -91,6 +92,8 @@ type Status struct {
 	UserTables *int           `json:"user_tables"` // base tables outside the system schemas; null: not known
 	DataBytes  *uint64        `json:"data_bytes"`  // what a copy of the data takes on disk, about; null: not known
 	Clone      *CloneProgress `json:"clone"`       // null: no clone under way
+
+	Archive *ArchiveStatus `json:"archive,omitempty"` // of the binlogs; absent: nothing is archived, or nothing is known of it
 
 	Secret       *trust.RingState `json:"secret"` // fingerprints of the secrets that are held; null: not known yet
 	Phase        Phase            `json:"phase"`
@@ -149,6 +152,7 @@ func (s Status) clone() Status {
 	if s.Secret = copyOf(s.Secret); s.Secret != nil {
 		s.Secret.Accepted = slices.Clone(s.Secret.Accepted)
 	}
+	s.Archive = copyOf(s.Archive)
 	s.Clone = copyOf(s.Clone)
 	if s.Clone != nil {
 		s.Clone.ETASeconds = copyOf(s.Clone.ETASeconds)

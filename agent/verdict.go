@@ -34,6 +34,7 @@ const (
 	actDiscard         act = "end the accounts' former passwords"
 	actChannelPassword act = "give the replication channel its new password"
 	actSettle          act = "end commits that nobody can acknowledge"
+	actReplay          act = "replay the archive"
 	actSemisync        act = "set semi-synchronous replication"
 )
 

@@ -53,6 +53,9 @@ type view struct {
 	Copied      mysqlx.GTIDSet // what the new copy has at least
 	Lineage     string         // the cluster that the new copy is of
 
+	Replay   *replayView // of restored data that something is still to be executed on; nil: nothing is
+	Restored bool        // the data comes from a backup
+
 	Source  PeerAnswer     // of a replica: the set's source
 	Want    mysqlx.Source  // of a replica: what its channel should be; the password is not compared
 	Surplus mysqlx.GTIDSet // of a replica: what it has and the source lacks, as far as both are known

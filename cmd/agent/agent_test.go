@@ -4,6 +4,7 @@ import (
 	"flag"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"testing"
 
@@ -22,10 +23,12 @@ func TestScripts(t *testing.T) {
 		Dir:                 "testdata",
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
-		Cmds:                map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "answers": answers},
+		Cmds:                map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "answers": answers, "makes": makes, "archives": archives},
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("HOSTNAME", "build-host") // the machine's own may look like a pod's
-			return nil
+			path, err := filepath.Abs(binlogs)
+			e.Setenv("BINLOGS", path)
+			return err
 		},
 	})
 }

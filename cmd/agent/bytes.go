@@ -34,6 +34,35 @@ func (v *rateValue) String() string { return strconv.FormatUint(uint64(*v), 10) 
 // Type is what the help calls the value.
 func (v *rateValue) Type() string { return "rate" }
 
+// size makes a flag for a field in bytes.
+func size(field func(*settings) *int64) binder {
+	return func(flags *pflag.FlagSet, s *settings, name, help string) {
+		flags.Var((*sizeValue)(field(s)), name, help)
+	}
+}
+
+// A sizeValue is a number of bytes as people write it: 32MiB, 50GB or 5000000.
+type sizeValue int64
+
+// Set parses text as a rateValue does.
+func (v *sizeValue) Set(text string) error {
+	n, err := parseBytes(text)
+	if err == nil {
+		*v = sizeValue(n)
+	}
+	return err
+}
+
+func (v *sizeValue) String() string {
+	if n := int64(*v); n > 0 && n%(1<<20) == 0 {
+		return strconv.FormatInt(n>>20, 10) + "MiB"
+	}
+	return strconv.FormatInt(int64(*v), 10)
+}
+
+// Type is what the help calls the value.
+func (v *sizeValue) Type() string { return "size" }
+
 // unitBytes has the longer names first: each ends in B.
 var unitBytes = []struct {
 	name  string

@@ -19,7 +19,7 @@ It writes mysqld's configuration, and while it works it serves its status. It wa
   AGENT_REPLICAS=3 agent init --pod-name db-1 --peer-host 127.0.1.{ordinal} --secret-file ./secret --volume /srv/db-1`,
 		Args: noArgs,
 	}
-	s := addOptions(cmd, false)
+	s := addOptions(cmd, cmdInit)
 	var plan, asJSON bool
 	cmd.Flags().BoolVar(&plan, "plan", false, "print what would be done next, and why; change nothing")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "with --plan: print one JSON object")
@@ -44,11 +44,6 @@ It writes mysqld's configuration, and while it works it serves its status. It wa
 	return cmd
 }
 
-// endOfInit tells a signal from a failure: an error with an exit code of its own is one, whenever it came.
 func endOfInit(ctx context.Context, err error) error {
-	var coded interface{ ExitCode() int }
-	if err == nil || ctx.Err() == nil || errors.As(err, &coded) && !errors.Is(err, context.Canceled) {
-		return err
-	}
-	return &terminatedError{err}
+	return orTerminated(ctx, err, "the volume was ready", "run it again: it goes on or starts over by itself")
 }

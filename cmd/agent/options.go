@@ -6,11 +6,9 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"slices"
 	"strings"
 	"time"
 
-	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
 	"ordinal/agent"
@@ -19,6 +17,10 @@ import (
 // settings are the values of all options.
 type settings struct {
 	agent.Config
+	set              string // of pods, for who is none of them; "": PodName says it
+	recipients       []string
+	identityFile     string
+	passphraseFile   string
 	rootPasswordFile string
 	logLevel         string
 	logFormat        string
@@ -36,7 +38,7 @@ type option struct {
 	unset   string   // the default in words, where the value does not say it
 	allowed string   // the range in words, to follow "must be"
 	secret  bool     // the value names a secret
-	status  bool     // agent status takes it too
+	takers  commands
 	help    string
 }
 
@@ -67,130 +69,115 @@ func yesNo(field func(*settings) *bool) binder {
 	}
 }
 
+// list makes a flag that may be given several times, and separates values by commas.
+func list(field func(*settings) *[]string) binder {
+	return func(flags *pflag.FlagSet, s *settings, name, help string) {
+		flags.Var((*listValue)(field(s)), name, help)
+	}
+}
+
 const (
 	anyPort   = "1 to 65535"
 	anyListen = `an address to listen on, like ":8080"`
 )
 
-// options is the one table of all options of init, run and status.
+// options is the one table of all options that more than one command has, or that are worth a variable.
 func options() []option {
 	return []option{
-		{name: "pod-name", aliases: []string{"POD_NAME"}, bind: text(func(s *settings) *string { return &s.PodName }), status: true,
+		{name: "set", bind: text(func(s *settings) *string { return &s.set }), takers: cmdStatus | cmdBackup,
+			unset: "of the pod's name", allowed: "the name of a StatefulSet, like mysql", help: "the set's name, for who is no pod of it: instead of a pod's name"},
+		{name: "pod-name", aliases: []string{"POD_NAME"}, bind: text(func(s *settings) *string { return &s.PodName }), takers: pods | setTools,
 			unset: "`$HOSTNAME`", allowed: "a name that ends in -N, like mysql-2", help: "this pod's name"},
-		{name: "ordinal", bind: number(func(s *settings) *int { return &s.Ordinal }), status: true,
+		{name: "ordinal", bind: number(func(s *settings) *int { return &s.Ordinal }), takers: pods | setTools,
 			unset: "the number at the end of the pod's name", allowed: fmt.Sprintf("-1 to %d", agent.MaxOrdinal), help: "this pod's ordinal; -1: from its name"},
-		{name: "first-ordinal", bind: number(func(s *settings) *int { return &s.FirstOrdinal }), status: true,
+		{name: "first-ordinal", bind: number(func(s *settings) *int { return &s.FirstOrdinal }), takers: pods | setTools,
 			allowed: fmt.Sprintf("0 to %d", agent.MaxOrdinal), help: "the source's ordinal: .spec.ordinals.start of the StatefulSet"},
-		{name: "service", bind: text(func(s *settings) *string { return &s.Service }), status: true,
+		{name: "service", bind: text(func(s *settings) *string { return &s.Service }), takers: pods | setTools,
 			unset: "none", allowed: "the name of a Service", help: "the governing Service: .spec.serviceName of the StatefulSet"},
-		{name: "peer-host", bind: text(func(s *settings) *string { return &s.PeerHost }), status: true,
+		{name: "peer-host", bind: text(func(s *settings) *string { return &s.PeerHost }), takers: pods | setTools,
 			unset: "`" + agent.DefaultPeerHost + "`, without a service `" + agent.DefaultPeerHostNoService + "`", allowed: "a host name with {ordinal} in it",
 			help: "template of a peer's host name or address, of {base}, {ordinal} and {service}"},
-		{name: "replicas", bind: number(func(s *settings) *int { return &s.Replicas }), status: true,
+		{name: "replicas", bind: number(func(s *settings) *int { return &s.Replicas }), takers: pods | setTools,
 			unset: "0: DNS SRV of the service", allowed: fmt.Sprintf("0 to %d", agent.MaxReplicas), help: "pods in the set, the source included; 0: ask DNS"},
 
 		{name: "volume", bind: text(func(s *settings) *string { return &s.Volume }),
-			allowed: "an absolute path to a directory below /", help: "the volume, at the same path for the agent and mysqld"},
+			takers: pods | cmdRestore | cmdVolume, allowed: "an absolute path to a directory below /", help: "the volume, at the same path for the agent and mysqld"},
 		{name: "mysql-config-dir", bind: text(func(s *settings) *string { return &s.MySQLConfigDir }),
-			allowed: "an absolute path to a directory below /", help: "where mysqld reads *.cnf; init writes zz-ordinal.cnf there"},
+			takers: pods, allowed: "an absolute path to a directory below /", help: "where mysqld reads *.cnf; init writes zz-ordinal.cnf there"},
 		{name: "mysql-address", bind: text(func(s *settings) *string { return &s.MySQLAddress }),
-			allowed: "the path of a socket or host:port", help: "this pod's mysqld: path of its socket, or host:port"},
+			takers: pods, allowed: "the path of a socket or host:port", help: "this pod's mysqld: path of its socket, or host:port"},
 		{name: "mysql-version", bind: text(func(s *settings) *string { return &s.MySQLVersion }),
-			unset: "not known", allowed: "a server's version, like 9.7.4", help: "version of this pod's mysqld, so that init refuses a copy it could not start on"},
-		{name: "mysql-port", bind: number(func(s *settings) *int { return &s.MySQLPort }), allowed: anyPort, help: "port of every mysqld of the set"},
+			takers: pods, unset: "not known", allowed: "a server's version, like 9.7.4", help: "version of this pod's mysqld, so that init refuses a copy it could not start on"},
+		{name: "mysql-port", bind: number(func(s *settings) *int { return &s.MySQLPort }), takers: pods, allowed: anyPort, help: "port of every mysqld of the set"},
 		{name: "server-id-base", bind: func(flags *pflag.FlagSet, s *settings, name, help string) {
 			flags.Uint32Var(&s.ServerIDBase, name, s.ServerIDBase, help)
-		}, allowed: fmt.Sprintf("1 to %d", agent.MaxServerIDBase), help: "server_id is this plus the ordinal; the same in every pod"},
+		}, takers: pods, allowed: fmt.Sprintf("1 to %d", agent.MaxServerIDBase), help: "server_id is this plus the ordinal; the same in every pod"},
 
-		{name: "data-listen", bind: text(func(s *settings) *string { return &s.DataListen }), allowed: anyListen, help: "where to serve clones to peers (mutual TLS)"},
-		{name: "data-port", bind: number(func(s *settings) *int { return &s.DataPort }), allowed: anyPort, help: "port at which peers serve clones"},
-		{name: "status-listen", bind: text(func(s *settings) *string { return &s.StatusListen }), allowed: anyListen, help: "where to serve probes and status (plain HTTP, no secrets)"},
-		{name: "status-port", bind: number(func(s *settings) *int { return &s.StatusPort }), status: true, allowed: anyPort, help: "port at which peers serve their status"},
+		{name: "data-listen", bind: text(func(s *settings) *string { return &s.DataListen }), takers: pods, allowed: anyListen, help: "where to serve clones to peers (mutual TLS)"},
+		{name: "data-port", bind: number(func(s *settings) *int { return &s.DataPort }), takers: pods | cmdBackup, allowed: anyPort, help: "port at which peers serve clones"},
+		{name: "status-listen", bind: text(func(s *settings) *string { return &s.StatusListen }), takers: pods, allowed: anyListen, help: "where to serve probes and status (plain HTTP, no secrets)"},
+		{name: "status-port", bind: number(func(s *settings) *int { return &s.StatusPort }), takers: pods | cmdStatus | cmdPlan, allowed: anyPort, help: "port at which peers serve their status"},
 
 		{name: "secret-file", bind: text(func(s *settings) *string { return &s.SecretFile }), secret: true,
-			unset: "none; required", allowed: "the path of a file of 32 bytes or more", help: "file with the cluster secret, the same in every pod"},
+			takers: pods | cmdBackup | storeTools, unset: "none; required", allowed: "the path of a file of 32 bytes or more", help: "file with the cluster secret, the same in every pod"},
 		{name: "root-password-file", aliases: []string{"MYSQL_ROOT_PASSWORD_FILE"}, bind: text(func(s *settings) *string { return &s.rootPasswordFile }), secret: true,
-			unset: "`$MYSQL_ROOT_PASSWORD`", allowed: "the path of a file", help: "file with the password of MySQL's root, needed once to create accounts"},
+			takers: pods, unset: "`$MYSQL_ROOT_PASSWORD`", allowed: "the path of a file", help: "file with the password of MySQL's root, needed once to create accounts"},
+
+		{name: "store", bind: text(func(s *settings) *string { return &s.Backups.Store }), takers: pods | cmdBackup | storeTools,
+			unset: "none: pods archive nothing; the tools need one", allowed: "the URL of a store, like file:///backups or s3://bucket/prefix",
+			help: "where the set's backups are kept, and where run archives the binlogs"},
+		{name: "restore-from", bind: text(func(s *settings) *string { return &s.Backups.RestoreFrom }), takers: pods,
+			unset: "none: such a source starts empty", allowed: "URL[@backup|@latest|@time], like s3://bucket/prefix@latest",
+			help: "what an empty source is restored from when no sibling has data; @latest, the default, and a time include what was archived after the backup"},
+		{name: "keep-binlogs", bind: size(func(s *settings) *int64 { return &s.Backups.KeepBinlogs }), takers: pods,
+			unset: "0: 20GiB", allowed: "0 or a number of bytes, like 50GB", help: "room that binlogs may take while they are kept because they are not archived yet; 0: 20GiB"},
+		{name: "encrypt-to", bind: list(func(s *settings) *[]string { return &s.recipients }), takers: pods | cmdBackup,
+			unset: "none: not encrypted", allowed: "age recipients (age1…), separated by commas", help: "encrypt so that only the holders of the identities of these recipients can read it"},
+		{name: "passphrase-file", bind: text(func(s *settings) *string { return &s.passphraseFile }), secret: true, takers: pods | cmdBackup | contentTools,
+			unset: "none", allowed: "the path of a file", help: "file with the passphrase to encrypt with, if there are no recipients, or to decrypt with"},
+		{name: "identity-file", bind: text(func(s *settings) *string { return &s.identityFile }), secret: true, takers: pods | contentTools,
+			unset: "none", allowed: "the path of a file", help: "file with age identities (AGE-SECRET-KEY-…) to decrypt with"},
 
 		{name: "allow-empty-source", bind: yesNo(func(s *settings) *bool { return &s.AllowEmptySource }),
-			allowed: "true or false", help: "let an empty source start a new cluster although siblings do not answer"},
+			takers: pods, allowed: "true or false", help: "let an empty source start a new cluster although siblings do not answer"},
 		{name: "adopt", bind: yesNo(func(s *settings) *bool { return &s.Adopt }),
-			allowed: "true or false", help: "take over a data directory that lies in the volume's root"},
+			takers: pods, allowed: "true or false", help: "take over a data directory that lies in the volume's root"},
 		{name: "clone-workers", bind: number(func(s *settings) *int { return &s.CloneWorkers }),
-			unset: "-1: by the number of CPUs", allowed: fmt.Sprintf("-1 to %d", agent.MaxCloneWorkers), help: "extra connections of a clone, as donor or recipient; -1: by the number of CPUs"},
+			takers: pods, unset: "-1: by the number of CPUs", allowed: fmt.Sprintf("-1 to %d", agent.MaxCloneWorkers), help: "extra connections of a clone, as donor or recipient; -1: by the number of CPUs"},
 		{name: "clone-streams", bind: number(func(s *settings) *int { return &s.CloneStreams }),
-			unset: "0: the agents choose", allowed: fmt.Sprintf("0 to %d", agent.MaxCloneStreams), help: "HTTP streams of a clone, as donor or recipient; 0: the agents choose"},
+			takers: pods | cmdBackup, unset: "0: the agents choose", allowed: fmt.Sprintf("0 to %d", agent.MaxCloneStreams), help: "HTTP streams of a clone, as donor or recipient; 0: the agents choose"},
 		{name: "copy", bind: text(func(s *settings) *string { return (*string)(&s.Copy) }),
-			allowed: "auto, direct or server", help: "who reads this pod's data files for a clone: the agent (direct), mysqld (server), or the agent where every check passes (auto)"},
+			takers: pods, allowed: "auto, direct or server", help: "who reads this pod's data files for a clone: the agent (direct), mysqld (server), or the agent where every check passes (auto)"},
 		{name: "compress", bind: text(func(s *settings) *string { return (*string)(&s.Compress) }),
-			allowed: "auto, on or off", help: "zstd for a clone's data on its way; auto: where measuring says that it is faster"},
+			takers: pods | cmdBackup, allowed: "auto, on or off", help: "zstd for a clone's data on its way; auto: where measuring says that it is faster"},
 		{name: "max-rate", bind: bytesPerSecond(func(s *settings) *uint64 { return &s.MaxRate }),
-			unset: "0: no limit", allowed: "0 or at least 1MB a second, like 50MB or 64MiB", help: "bytes per second of a clone at most, of what run gives and of what init takes; 0: no limit"},
+			takers: pods | cmdBackup, unset: "0: no limit", allowed: "0 or at least 1MB a second, like 50MB or 64MiB", help: "bytes per second of a clone at most, of what run gives and of what init and backup take; 0: no limit"},
 		{name: "donor-latency-limit", bind: duration(func(s *settings) *time.Duration { return &s.LatencyLimit }),
-			unset: "0s: no limit", allowed: fmt.Sprintf("0s to %v", agent.MaxLatencyLimit), help: "a donor slows the clone it gives while commits in its own mysqld take longer than this; 0s: never"},
+			takers: pods, unset: "0s: no limit", allowed: fmt.Sprintf("0s to %v", agent.MaxLatencyLimit), help: "a donor slows the clone it gives while commits in its own mysqld take longer than this; 0s: never"},
 		{name: "donor-patience", bind: duration(func(s *settings) *time.Duration { return &s.DonorPatience }),
-			allowed: fmt.Sprintf("0s to %v", agent.MaxDonorPatience), help: "how long the previous pod may be no fit donor before init asks those before it; one that is being built itself is always waited for"},
+			takers: pods, allowed: fmt.Sprintf("0s to %v", agent.MaxDonorPatience), help: "how long the previous pod may be no fit donor before init asks those before it; one that is being built itself is always waited for"},
 		{name: "heal", bind: text(func(s *settings) *string { return (*string)(&s.Heal) }),
-			allowed: "auto or report", help: "auto: a replica whose data cannot go on is cloned anew, its data kept in quarantine; report: only say so"},
+			takers: pods, allowed: "auto or report", help: "auto: a replica whose data cannot go on is cloned anew, its data kept in quarantine; report: only say so"},
 		{name: "durability", bind: text(func(s *settings) *string { return (*string)(&s.Durability) }),
-			allowed: "async or semisync", help: "semisync: a commit is acknowledged when a replica has it as well, and waits while there is none"},
+			takers: pods, allowed: "async or semisync", help: "semisync: a commit is acknowledged when a replica has it as well, and waits while there is none"},
 		{name: "gate-patience", bind: duration(func(s *settings) *time.Duration { return &s.GatePatience }),
-			unset: "0s: 10s, or for ever with --durability=semisync", allowed: fmt.Sprintf("0s to %v", agent.MaxGatePatience), help: "how long a restarted source waits for siblings that do not say what they have, before it takes writes"},
+			takers: pods, unset: "0s: 10s, or for ever with --durability=semisync", allowed: fmt.Sprintf("0s to %v", agent.MaxGatePatience), help: "how long a restarted source waits for siblings that do not say what they have, before it takes writes"},
 		{name: "max-lag", bind: duration(func(s *settings) *time.Duration { return &s.MaxLag }),
-			allowed: fmt.Sprintf("%v to %v", agent.MinMaxLag, agent.MaxMaxLag), help: "a replica further behind its source is not ready"},
+			takers: pods | cmdBackup, allowed: fmt.Sprintf("%v to %v", agent.MinMaxLag, agent.MaxMaxLag), help: "a replica further behind its source is not ready, and gives no backup"},
 		{name: "discovery-window", bind: duration(func(s *settings) *time.Duration { return &s.DiscoveryWindow }),
-			allowed: fmt.Sprintf("0s to %v", agent.MaxDiscoveryWindow), help: "how long siblings may take to appear in DNS"},
+			takers: pods, allowed: fmt.Sprintf("0s to %v", agent.MaxDiscoveryWindow), help: "how long siblings may take to appear in DNS"},
 
-		{name: "log-level", bind: text(func(s *settings) *string { return &s.logLevel }), allowed: "debug, info, warn or error", help: "lowest level to log"},
-		{name: "log-format", bind: text(func(s *settings) *string { return &s.logFormat }), allowed: "auto, json or console", help: "auto: console on a terminal, else json"},
+		{name: "log-level", bind: text(func(s *settings) *string { return &s.logLevel }), takers: pods | cmdBackup | cmdVerify | cmdRestore, allowed: "debug, info, warn or error", help: "lowest level to log"},
+		{name: "log-format", bind: text(func(s *settings) *string { return &s.logFormat }), takers: pods | cmdBackup | cmdVerify | cmdRestore, allowed: "auto, json or console", help: "auto: console on a terminal, else json"},
 	}
 }
 
 // rootPasswordEnv is the one option that is no flag: a command line can be read by everybody on the machine.
 const rootPasswordEnv = "MYSQL_ROOT_PASSWORD"
 
-// allowed returns the range of the option in words.
-func allowed(name string) string {
-	for _, o := range options() {
-		if o.name == name {
-			return o.allowed
-		}
-	}
-	return "something else"
-}
-
-// allowedFor is allowed for any flag, also of those that a single command has.
-func allowedFor(flag *pflag.Flag) string {
-	if flag.Value.Type() == "bool" {
-		return "true or false"
-	}
-	return allowed(flag.Name)
-}
-
 // variables returns the environment variables of the option, the strongest first.
 func (o option) variables() []string {
 	return append([]string{"AGENT_" + strings.ToUpper(strings.ReplaceAll(o.name, "-", "_"))}, o.aliases...)
-}
-
-// addOptions adds a flag per option to cmd, only those of agent status if status is set, and returns where their values land.
-func addOptions(cmd *cobra.Command, status bool) *settings {
-	return addSome(cmd, func(o option) bool { return !status || o.status })
-}
-
-// addOptionsNamed adds only the flags with these names.
-func addOptionsNamed(cmd *cobra.Command, names ...string) *settings {
-	return addSome(cmd, func(o option) bool { return slices.Contains(names, o.name) })
-}
-
-func addSome(cmd *cobra.Command, wanted func(option) bool) *settings {
-	s := defaults()
-	cmd.Flags().SortFlags = false
-	for _, o := range options() {
-		if wanted(o) {
-			o.bind(cmd.Flags(), s, o.name, o.help)
-		}
-	}
-	return s
 }
 
 // complete fills in from the environment what flags did not say. An empty variable counts as unset: Compose and the shell
@@ -219,7 +206,23 @@ func (s *settings) complete(flags *pflag.FlagSet, env func(string) string) (orig
 	if host := env("HOSTNAME"); s.PodName == "" && (s.Ordinal < 0 || agent.EndsInOrdinal(host)) {
 		s.PodName = host
 	}
+	if err := s.nameSet(flags); err != nil {
+		return nil, err
+	}
 	return from, s.rootPassword(from["root-password-file"], env)
+}
+
+// nameSet takes the set's first pod for ours if the set was named and the command is for those who are no pod. That wins over the name of the process's own
+// pod: a Job's may end in a number by chance.
+func (s *settings) nameSet(flags *pflag.FlagSet) error {
+	if s.set == "" {
+		return nil
+	}
+	if flag := flags.Lookup("pod-name"); flag.Changed && flags.Lookup("set").Changed {
+		return &usageError{text: "--set and --pod-name are given", hint: "give one of them: --set as no pod of the set, --pod-name as one"}
+	}
+	s.PodName, s.Ordinal = fmt.Sprintf("%s-%d", s.set, max(s.FirstOrdinal, 0)), -1
+	return nil
 }
 
 // rootPassword chooses where root's password comes from. fileFrom is the variable that named the file, if one did.
@@ -275,4 +278,26 @@ func (o origins) name(err error) error {
 		bad.Source = o[bad.Flag]
 	}
 	return err
+}
+
+// nameOf is name for commands that take --set: they do not need a pod's name.
+func (o origins) nameOf(s *settings, err error) error {
+	var bad *agent.PodNameError
+	switch {
+	case !errors.As(err, &bad):
+		return o.name(err)
+	case s.set != "":
+		return o.name(&agent.OptionError{Flag: "set", Value: s.set, Allowed: allowed("set")})
+	case bad.Remedy == "":
+		bad.Remedy = "name the set, with --set mysql or AGENT_SET; or give a pod's name, with --pod-name mysql-0"
+	}
+	return err
+}
+
+// source returns what to call an option in an error about its value.
+func (o origins) source(name string) string {
+	if variable := o[name]; variable != "" {
+		return variable
+	}
+	return "--" + name
 }

@@ -22,7 +22,7 @@ import (
 func parse(t *testing.T, env map[string]string, args ...string) (*settings, error) {
 	t.Helper()
 	cmd := &cobra.Command{Use: "x"}
-	s := addOptions(cmd, false)
+	s := addOptions(cmd, cmdInit)
 	if err := cmd.ParseFlags(args); err != nil {
 		t.Fatal(err)
 	}
@@ -165,7 +165,7 @@ func TestExitCodeAndHint(t *testing.T) {
 		{fmt.Errorf("open: %w", volume.ErrLocked), 75, ""},
 		{fmt.Errorf("open: %w", volume.ErrNotWritable), 77, ""},
 		{fmt.Errorf("open: %w", volume.ErrDamaged), 65, ""},
-		{&terminatedError{context.Canceled}, 143, "run it again: it goes on or starts over by itself"},
+		{&terminatedError{"it was done", "run it again", context.Canceled}, 143, "run it again"},
 	} {
 		if code, hint := exitCode(tt.err), hintOf(tt.err); tt.err != nil && (code != tt.code || hint != tt.hint) {
 			t.Errorf("%v: exit code %d, hint %q, want %d, %q", tt.err, code, hint, tt.code, tt.hint)

@@ -20,7 +20,7 @@ would be lost. It changes nothing. What "agent init" would do with a volume, bef
   agent plan --pod-name mysql-2 --service mysql.shop.svc.cluster.local --json`,
 		Args: noArgs,
 	}
-	s := addOptions(cmd, true)
+	s := addOptions(cmd, cmdPlan)
 	var asJSON bool
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {

@@ -32,7 +32,7 @@ func newQuarantine(sur *surroundings) *cobra.Command {
 
 func newQuarantineList(sur *surroundings) *cobra.Command {
 	cmd := &cobra.Command{Use: "list", Short: "List what is in quarantine", Args: noArgs}
-	s := addOptionsNamed(cmd, "volume")
+	s := addOptions(cmd, cmdVolume)
 	var asJSON bool
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
@@ -130,6 +130,7 @@ keep a replica read-only, and to stop it from following a stranger.`,
 		Args: noArgs,
 	}
 	reason := cmd.Flags().String("reason", "", "why, for whoever looks at the pod's status")
+	bound(cmd, "reason", "one line")
 	return asks(cmd, sur, func(s *settings, _ string) (string, error) {
 		return "the agent does not start replication here until: agent release", agent.Hold(s.Volume, *reason)
 	})
@@ -164,7 +165,7 @@ func wishes(cmd *cobra.Command, sur *surroundings, later string, wish func(s *se
 
 // asks makes a command that leaves a wish on the volume.
 func asks(cmd *cobra.Command, sur *surroundings, ask func(s *settings, name string) (done string, err error)) *cobra.Command {
-	s := addOptionsNamed(cmd, "volume")
+	s := addOptions(cmd, cmdVolume)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		from, err := s.complete(cmd.Flags(), sur.getenv)
 		if err != nil {

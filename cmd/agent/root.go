@@ -30,18 +30,27 @@ As an init container, "agent init" makes the pod's volume ready: it clones the p
 As a sidecar, "agent run" keeps mysqld in its role: the first ordinal is the source, all others are its replicas.
 
 Each option can also be given in the environment: --pod-name is AGENT_POD_NAME. A flag wins over the environment.`,
-		Version:       versionText(),
 		SilenceErrors: true, // report prints them
 		SilenceUsage:  true,
 		Args:          cobra.ArbitraryArgs, // else cobra words the error, on many lines
-		RunE:          helpOrUnknown,
+	}
+	// Not cobra's own flag: its templates would keep every method of every type in the binary, a fifth of its size.
+	var version bool
+	root.Flags().BoolVarP(&version, "version", "v", false, "print the version")
+	root.RunE = func(cmd *cobra.Command, args []string) error {
+		if version && len(args) == 0 {
+			_, err := fmt.Fprintln(sur.stdout, versionText())
+			return err
+		}
+		return helpOrUnknown(cmd, args)
 	}
 	root.SuggestionsMinimumDistance = 2
 	root.SetOut(sur.stdout)
 	root.SetErr(sur.stderr)
-	root.SetVersionTemplate("{{.Version}}\n")
 	root.SetFlagErrorFunc(flagError)
-	root.AddCommand(newInit(sur), newRun(sur), newStatus(sur), newPlan(sur), newQuarantine(sur), newRebuild(sur), newHold(sur), newRelease(sur), newVersion(sur))
+	root.AddCommand(newInit(sur), newRun(sur), newStatus(sur), newPlan(sur), newQuarantine(sur), newRebuild(sur), newHold(sur), newRelease(sur),
+		newBackup(sur), newBackups(sur), newVerify(sur), newRestore(sur), newBinlog(sur), newArchive(sur), newVersion(sur))
+	addCompletion(root, sur)
 	return root
 }
 

@@ -20,7 +20,7 @@ It serves clones to other pods, and probes and status to everybody. It ends with
 		Example: `  agent run --pod-name mysql-2 --service mysql --secret-file /run/secrets/ordinal/cluster-secret`,
 		Args:    noArgs,
 	}
-	s := addOptions(cmd, false)
+	s := addOptions(cmd, cmdRun)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		log, err := s.prepare(cmd, sur)
 		if err != nil {
@@ -53,6 +53,9 @@ func (s *settings) prepare(cmd *cobra.Command, sur *surroundings) (*zap.Logger, 
 	}
 	if err := s.Validate(); err != nil {
 		return nil, from.name(err)
+	}
+	if err := s.prepareBackups(from, sur); err != nil {
+		return nil, err
 	}
 	// The agent reads the secret itself; a bad one is said here, before locks, listeners and log lines.
 	if _, err := trust.LoadSecret(s.SecretFile); err != nil {

@@ -36,7 +36,7 @@ a row are absent. It exits 0 if every pod is ready, 75 if one is not, 69 if none
   agent status --pod-name db-0 --peer-host 127.0.1.{ordinal} --replicas 3 --json`,
 		Args: noArgs,
 	}
-	s := addOptions(cmd, true)
+	s := addOptions(cmd, cmdStatus)
 	var asJSON, watch bool
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object; with --watch one per line")
 	cmd.Flags().BoolVar(&watch, "watch", false, fmt.Sprintf("show it again every %v until interrupted", watchInterval))
@@ -47,7 +47,7 @@ a row are absent. It exits 0 if every pod is ready, 75 if one is not, 69 if none
 		}
 		peers, err := s.Peers()
 		if err != nil {
-			return from.name(err)
+			return from.nameOf(s, err)
 		}
 		v := &statusView{
 			peers: peers, ask: (&agent.StatusClient{Peers: peers, Timeout: statusTimeout}).Ask, resolver: net.DefaultResolver,

@@ -19,10 +19,34 @@ const readyColumn = 3
 // printTable writes one row per pod and, below, what each has to say in words.
 func printTable(w io.Writer, set setStatus, color bool) error {
 	rows := [][]string{statusColumns}
+	var notes []string
 	for _, p := range set.Pods {
 		rows = append(rows, row(p))
+		for _, message := range messages(p) {
+			notes = append(notes, p.Pod+": "+message)
+		}
 	}
-	width := make([]int, len(statusColumns))
+	if set.Note != "" {
+		notes = append(notes, "note: "+clean(set.Note, 400))
+	}
+	if !color {
+		return printRows(w, rows, notes, nil)
+	}
+	return printRows(w, rows, notes, func(row, column int, cell string) string {
+		if column != readyColumn || row == 0 {
+			return cell
+		}
+		return paint(cell, strings.TrimSpace(cell) == "yes")
+	})
+}
+
+// printRows writes rows of the same length in columns, the first of them the columns' names, and notes below. look, if not nil, changes how a cell looks, not how wide it is. All
+// of it is written at once.
+func printRows(w io.Writer, rows [][]string, notes []string, look func(row, column int, cell string) string) error {
+	var width []int
+	if len(rows) > 0 {
+		width = make([]int, len(rows[0]))
+	}
 	for _, r := range rows {
 		for i, cell := range r {
 			width[i] = max(width[i], utf8.RuneCountInString(cell))
@@ -32,21 +56,16 @@ func printTable(w io.Writer, set setStatus, color bool) error {
 	for n, r := range rows {
 		var line strings.Builder
 		for i, cell := range r {
-			padded := cell + strings.Repeat(" ", width[i]-utf8.RuneCountInString(cell))
-			if color && i == readyColumn && n > 0 {
-				padded = paint(padded, cell == "yes")
+			cell += strings.Repeat(" ", width[i]-utf8.RuneCountInString(cell))
+			if look != nil {
+				cell = look(n, i, cell)
 			}
-			line.WriteString(padded + "  ")
+			line.WriteString(cell + "  ")
 		}
 		fmt.Fprintln(&out, strings.TrimRight(line.String(), " "))
 	}
-	for _, p := range set.Pods {
-		for _, message := range messages(p) {
-			fmt.Fprintf(&out, "%s: %s\n", p.Pod, message)
-		}
-	}
-	if set.Note != "" {
-		fmt.Fprintf(&out, "note: %s\n", clean(set.Note, 400))
+	for _, note := range notes {
+		fmt.Fprintln(&out, note)
 	}
 	_, err := w.Write(out.Bytes())
 	return err

@@ -5,9 +5,15 @@ package architecture
 //
 // Tests of a package may import every package that does not stand above it, and everything below internal/testing.
 var mayImport = map[string][]string{
-	"cmd/agent": {"agent", "clone", "clone/protocol", "stream", "mysqlx", "internal/*"},
+	"cmd/agent": {"agent", "backup/*", "backup", "clone", "clone/protocol", "stream", "mysqlx", "internal/*"},
 	// stream: clone's errors and stages have its types; livefiles: what the donor has to know of its server's files
-	"agent":                  {"clone", "clone/livefiles", "stream", "mysqlx", "internal/*"},
+	"agent":                  {"backup", "backup/archive", "backup/bootcheck", "backup/catalog", "backup/replay", "backup/store", "clone", "clone/livefiles", "stream", "mysqlx", "internal/*"},
+	"backup":                 {"backup/store", "stream", "internal/*"},
+	"backup/archive":         {"backup", "backup/store", "mysqlx", "internal/*"}, // segments are packed and sealed as a backup's are
+	"backup/bootcheck":       {"mysqlx", "internal/*"},
+	"backup/catalog":         {"backup", "backup/bootcheck", "backup/store", "mysqlx", "internal/*"}, // what a check has found is kept beside the backup
+	"backup/find":            {"internal/binlog", "mysqlx"},
+	"backup/replay":          {"mysqlx", "internal/*"}, // an archive is whatever gives it segments
 	"backup/store":           {},
 	"backup/store/dirstore":  {"backup/store", "internal/atomicfile"},
 	"backup/store/s3store":   {"backup/store"},
@@ -23,6 +29,7 @@ var mayImport = map[string][]string{
 	"internal/atomicfile":    {},
 	"internal/binlog":        {"mysqlx"}, // binlogs speak of GTID sets
 	"internal/innodb":        {},
+	"internal/mysqld":        {"mysqlx"}, // a server is up when it answers
 	"internal/coalesce":      {},
 	"internal/pace":          {},
 	"internal/pack":          {},
@@ -40,10 +47,12 @@ const testingTree = "internal/testing"
 var libraries = map[string][]string{
 	"github.com/go-sql-driver/mysql":        {"mysqlx"},
 	"github.com/hashicorp/go-retryablehttp": {"clone", "agent"},
-	"github.com/johannesboyne/gofakes3":     {"test"}, // a real S3 server, over TLS
+	"filippo.io/age":                        {"backup", "cmd/agent", "test"}, // encryption of backups
+	"github.com/johannesboyne/gofakes3":     {"test"},                        // a real S3 server, over TLS
 	"github.com/minio/minio-go":             {"backup/store/s3store"},
 	"github.com/prometheus/client_golang":   {"agent"},
-	"github.com/klauspost/compress":         {"internal/pack"},
+	"github.com/klauspost/compress":         {"backup", "internal/binlog", "internal/pack"},
+	"lukechampine.com/blake3":               {"backup"},
 	"github.com/spf13/cobra":                {"cmd/agent"},
 	"github.com/spf13/pflag":                {"cmd/agent"},
 	"go.uber.org/zap":                       {"agent", "clone", "cmd/agent", "test"}, // other libraries return errors and do not log

@@ -32,6 +32,7 @@ type Status struct {
 	HasData       string    `json:"has_data"`
 	LagSeconds    *float64  `json:"lag_seconds"`
 	Clone         *Clone    `json:"clone"`
+	Archive       *Archive  `json:"archive"`
 	Secret        Secret    `json:"secret"`
 	Phase         string    `json:"phase"`
 	ObservedAt    time.Time `json:"observed_at"`
@@ -42,6 +43,17 @@ type Secret struct {
 	Current struct {
 		Fingerprint string `json:"fingerprint"`
 	} `json:"current"`
+}
+
+// Archive is how far the binlogs are archived.
+type Archive struct {
+	Pod        string    `json:"pod"`
+	State      string    `json:"state"`
+	Archived   string    `json:"archived_gtid_set"`
+	ArchivedTo time.Time `json:"archived_to"`
+	RPOSeconds *float64  `json:"rpo_seconds"`
+	Gap        string    `json:"archive_gap"`
+	Error      string    `json:"last_error"`
 }
 
 // Reason is why a Pod is not ready, or what to look at.
@@ -132,6 +144,9 @@ func (s *Set) RootEndpoint(ordinal int) mysqlx.Endpoint {
 
 // RootPasswordFile is the path of the file with root's password.
 func (s *Set) RootPasswordFile() string { return s.options.rootPasswordFile() }
+
+// Hosts is the template of the Pods' addresses, as --peer-host takes it.
+func (s *Set) Hosts() string { return s.options.Hosts }
 
 // SecretFile is the path of the file with the cluster secret.
 func (s *Set) SecretFile() string { return s.options.secretFile() }
