@@ -234,6 +234,7 @@ func (c *cloner) judge(ctx context.Context, donor int, err error) error {
 	switch {
 	case errors.As(err, &bad):
 		c.book.corrupt(donor, bad)
+		c.metrics.corrupt.Inc()
 		c.log.Error("the donor's data is corrupt; trying the pod before it", zap.Error(err))
 		c.pause.reset()
 		return c.drop(ctx, []Reason{NewReason(CodeBadPages, "%v", bad)})

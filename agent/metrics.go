@@ -37,6 +37,8 @@ type Metrics struct {
 	sent     prometheus.Counter
 	taken    prometheus.Counter
 	sending  prometheus.Gauge
+	corrupt  prometheus.Counter
+	acts     *prometheus.CounterVec // act
 }
 
 // NewMetrics returns the figures of the pod that board describes.
@@ -60,6 +62,10 @@ func NewMetrics(board *Board, agentVersion string) *Metrics {
 			Name: "ordinal_clone_sending", Help: "1 while this pod gives a clone, else 0; also 0 while a broken one waits to go on.",
 		}),
 	}
+	m.corrupt = prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "ordinal_clone_corrupt_total", Help: "Clones that this pod took and did not use, because their donor has pages with a bad checksum.",
+	})
+	m.acts = counter("ordinal_acts_total", "What the agent has changed in mysqld or on the volume, by what it was.", "act")
 	build := prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "ordinal_build_info", Help: "1; the labels say which agent this is.",
 		ConstLabels: prometheus.Labels{"version": agentVersion, "go_version": runtime.Version()},
@@ -74,7 +80,10 @@ func NewMetrics(board *Board, agentVersion string) *Metrics {
 		m.resumes.WithLabelValues(side)
 	}
 	m.refused.WithLabelValues(clone.ReasonBusy)
-	m.registry.MustRegister(build, m.sessions, m.refused, m.attempts, m.resumes, m.sent, m.taken, m.sending, boardCollector{board})
+	for _, a := range []act{actClose, actStart, actFollow, actRebuild} {
+		m.acts.WithLabelValues(string(a))
+	}
+	m.registry.MustRegister(build, m.sessions, m.refused, m.attempts, m.resumes, m.sent, m.taken, m.sending, m.corrupt, m.acts, boardCollector{board})
 	return m
 }
 
@@ -90,6 +99,9 @@ func (m *Metrics) attempt(side string, resumed bool) {
 		m.resumes.WithLabelValues(side).Inc()
 	}
 }
+
+// acted counts something that the agent has done.
+func (m *Metrics) acted(a act) { m.acts.WithLabelValues(string(a)).Inc() }
 
 // received counts bytes of a copy that this pod takes.
 func (m *Metrics) received(n uint64) { m.taken.Add(float64(n)) }

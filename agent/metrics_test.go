@@ -172,12 +172,5 @@ every container.
 const metricsOutro = `
 Values of ` + "`reason` and `code`" + ` are [reason codes](reason-codes.md). Counters begin at zero with each process.
 
-Worth an alert:
-
-` + "```" + `
-ordinal_pod_ready == 0                                              # for some minutes
-ordinal_status_age_seconds > 60                                     # the agent no longer observes
-ordinal_pod_reason{code=~"errant_transactions|bad_pages|binlogs_purged|no_space"}
-ordinal_clone_active == 1 and ordinal_clone_rate_bytes_per_second == 0   # for some minutes: a copy that stands still
-` + "```" + `
+What is worth an alert is in [examples/monitoring](../examples/monitoring/README.md).
 `

@@ -124,7 +124,7 @@ func Codes() []CodeDoc {
 
 		{CodeVolumeNotWritable, "The agent may not write to the volume.", "Run the agent as mysqld's user (uid 999 in the official image) and set `fsGroup: 999`."},
 		{CodeVolumeLocked, "Another agent works on this volume.", "Wait for the other one to end. If it runs on another node, find out why the volume is mounted twice."},
-		{CodeVolumeDamaged, "The volume's layout or records contradict each other. Nothing was changed.", "Keep the volume; read the message and docs/runbook.md."},
+		{CodeVolumeDamaged, "The volume's layout or records contradict each other. Nothing was changed.", "Keep the volume; read the message and docs/what-if.md#volume_damaged."},
 		{CodeForeignData, "The volume holds a data directory or files that the agent did not make.", "Start once with `--adopt` to take a data directory over, or give the pod an empty volume."},
 		{CodeInterruptedFirstStart, "The first initialisation on this volume began and never ended. mysqld is never started on the rest: it may lack passwords. It is kept in `quarantine/`.", "Nothing: a new one begins. Remove the quarantine when nobody needs it."},
 		{CodeSiblingsHaveData, "The source's volume is empty but its siblings have data: it is cloned from the one that has most.", byItself},

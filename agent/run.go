@@ -246,6 +246,7 @@ func (r *runner) turn(ctx context.Context) (acted bool, err error) {
 			r.log.Warn("could not "+string(d.Do), zap.Error(err))
 		default:
 			r.log.Info(string(d.Do), zap.Stringers("reasons", d.Reasons))
+			r.metrics.acted(d.Do)
 			return true, nil // what was seen is no longer so: the next turn reports
 		}
 	}

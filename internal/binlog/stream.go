@@ -12,8 +12,9 @@ import (
 // Magic is what a binlog begins with, before its first event.
 const Magic = magic
 
-// NewStream reads events that come from a server and not from a file: src begins with [Magic] all the same, and each format description in it says how the events after it are. Positions
-// are counted from the beginning of src. An end in the middle of an event is an error even if the server was still writing. Errors: as NewReader.
+// NewStream reads events that come from a server and not from a file: src begins with [Magic] all the same, and each format description in it says
+// how the events after it are. Positions are counted from the beginning of src. An end in the middle of an event is an error even if the server was
+// still writing. Errors: as NewReader.
 func NewStream(name string, src io.Reader) (*Reader, error) {
 	r, err := NewReader(name, src)
 	if err == nil {
@@ -30,7 +31,8 @@ func (e Event) StandsAlone() bool { return standsAlone(e) }
 
 // A Beginning is what the first event of a transaction says.
 type Beginning struct {
-	// Source is what the GTID has before its last colon, server UUID and perhaps tag, and Number what it has behind it. Source is "" for a transaction without a GTID.
+	// Source is what the GTID has before its last colon, server UUID and perhaps tag, and Number what it has behind it. Source is "" for a
+	// transaction without a GTID.
 	Source    string
 	Number    uint64
 	Committed time.Time // by the server that wrote this binlog
@@ -66,8 +68,8 @@ func (r *Reader) Beginning(e Event) (Beginning, error) {
 	return out, nil
 }
 
-// At returns the format description event for a position of another, complete file. The time at which the server started is left out: who executes the event would take it for
-// the restart of a source and throw away its temporary tables. It is empty for a Description that no event was read for.
+// At returns the format description event for a position of another, complete file. The time at which the server started is left out: who executes
+// the event would take it for the restart of a source and throw away its temporary tables. It is empty for a Description that no event was read for.
 func (d Description) At(position int64) []byte {
 	if d.event == nil {
 		return nil

@@ -321,9 +321,12 @@ func asOther(t *testing.T) (mysqld.Options, string) {
 	if err := exec.Command("setpriv", "--version").Run(); err != nil {
 		t.Skip("needs setpriv")
 	}
-	if out, err := exec.Command("setpriv", "--reuid=999", "--regid=999", "--clear-groups", o.Program, "--no-defaults", "--version").CombinedOutput(); err != nil {
+	version := func() ([]byte, error) {
+		return exec.Command("setpriv", "--reuid=999", "--regid=999", "--clear-groups", o.Program, "--no-defaults", "--version").CombinedOutput()
+	}
+	if _, err := version(); err != nil {
 		o.Program = reachable(t)
-		if out, err = exec.Command("setpriv", "--reuid=999", "--regid=999", "--clear-groups", o.Program, "--no-defaults", "--version").CombinedOutput(); err != nil {
+		if out, err := version(); err != nil {
 			t.Skipf("another user cannot run this mysqld: %v: %s", err, out)
 		}
 	}
