@@ -31,10 +31,11 @@ build: ## Build bin/agent, one static binary
 	@size=$$(stat -c %s bin/agent); echo "bin/agent $(VERSION): $$size bytes"; \
 	if (( size >= $(BINARY_MAX) )); then echo "bin/agent is over $(BINARY_MAX) bytes: see what grew with 'go version -m bin/agent'" >&2; exit 1; fi
 
-# -count=1: the test cache does not notice a change to the manifests, which lie outside that module.
+# -count=1: the test cache does not notice a change to the manifests and rules, which lie outside these modules.
 test: test-tools ## Run every test, real mysqld included (TESTFLAGS=-race)
 	go test -p 2 -timeout 45m $(TESTFLAGS) ./...
 	cd examples/kubernetes/validate && go test -count=1 $(TESTFLAGS) ./...
+	cd examples/monitoring/validate && go test -count=1 $(TESTFLAGS) ./...
 
 check: format vet lint ## Check format, vet, lint and the rules of the architecture
 	go test ./internal/testing/architecture
