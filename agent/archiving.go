@@ -36,6 +36,8 @@ type archivist struct {
 	cancel    context.CancelFunc
 	working   sync.WaitGroup
 	rested    time.Time // no archiver is begun before
+	filling   sync.WaitGroup
+	fillAfter time.Time // no gap is filled before
 
 	mu     sync.Mutex
 	known  mysqlx.GTIDSet // archived, as far as anybody has told; empty: nobody has
@@ -69,6 +71,10 @@ func (a *archivist) turn(ctx context.Context, v view, d verdict) *ArchiveStatus 
 		a.log.Info("another pod archives the binlogs now", zap.String("archiver", a.appointed))
 		a.end()
 	}
+	if !mine && told != nil && !told.Gap.IsEmpty() && time.Now().After(a.fillAfter) {
+		a.fillAfter = time.Now().Add(fillEvery)
+		a.filling.Go(func() { a.fill(ctx, v.ClusterID) })
+	}
 	s := &ArchiveStatus{Pod: a.appointed}
 	switch {
 	case a.worker != nil:
@@ -86,6 +92,32 @@ func (a *archivist) turn(ctx context.Context, v view, d verdict) *ArchiveStatus 
 		s.Guard = &g
 	}
 	return s
+}
+
+// fillEvery is how often a pod looks whether its own binlogs have what the archive lacks.
+const fillEvery = 5 * time.Minute
+
+// fill stores what the archive lacks, because its pod's binlogs were purged, and this pod's have.
+func (a *archivist) fill(ctx context.Context, cluster string) {
+	err := func() error {
+		place, keys, err := a.cfg.Backups.open(a.keys())
+		if err != nil {
+			return err
+		}
+		server, err := archive.NewLocal(a.agent)
+		if err != nil {
+			return err
+		}
+		defer server.Close()
+		filled, err := archive.Fill(ctx, archive.Options{Server: server, Store: place, Keys: keys, Cluster: cluster, Set: a.id.Base})
+		if !filled.IsEmpty() {
+			a.log.Info("filled a gap of the archive", zap.Stringer("gtid_set", filled))
+		}
+		return err
+	}()
+	if err != nil && ctx.Err() == nil {
+		a.log.Warn("a gap of the archive cannot be filled from here", zap.Error(err))
+	}
 }
 
 // listen learns who archives, and how far that is, from whoever knows.
@@ -173,6 +205,14 @@ func (a *archivist) begin(ctx context.Context, cluster string) error {
 		}
 	})
 	return nil
+}
+
+// close ends everything, when the agent ends.
+func (a *archivist) close() {
+	if a != nil {
+		a.end()
+		a.filling.Wait()
+	}
 }
 
 // end stops to archive, after what there is was stored.

@@ -6,12 +6,15 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"time"
 
 	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
 
 	"ordinal/backup"
 	"ordinal/backup/bootcheck"
+	"ordinal/backup/catalog"
 	"ordinal/backup/store"
 	"ordinal/clone"
 	"ordinal/internal/trust"
@@ -213,7 +216,7 @@ func (r *backupRun) from(ctx context.Context, d backupDonor, offer *clone.Offer)
 	meter := newBackupMeter(ctx, r.Log, pod)
 	defer meter.stop()
 	job.Stored, job.Reread = meter.stored, meter.reread
-	m, err := backup.Create(ctx, r.Store, job, func(ctx context.Context, to backup.Taker) (backup.Copied, error) {
+	m, err := r.own(ctx, job, func(ctx context.Context, to backup.Taker) (backup.Copied, error) {
 		sum, err := offer.Relay(ctx, to, meter)
 		if err != nil {
 			return backup.Copied{}, err
@@ -231,11 +234,39 @@ func (r *backupRun) from(ctx context.Context, d backupDonor, offer *clone.Offer)
 		return copied, nil
 	})
 	if err != nil {
+		offer.Abandon(ctx) // in case nobody began to fetch it
 		return nil, err
 	}
 	r.Log.Info("backed up", zap.String("backup", m.ID), zap.String("donor", pod), zap.Int("files", m.Files), zap.Uint64("bytes", m.Bytes),
 		zap.Uint64("stored_bytes", m.StoredBytes), zap.Uint64("pages_checked", m.Pages), zap.Duration("took", time.Since(began).Round(time.Millisecond)))
 	return m, nil
+}
+
+// own makes a backup while it says that somebody works on it, so that nobody takes it for what a dead job has left.
+func (r *backupRun) own(ctx context.Context, job backup.Job, copy func(context.Context, backup.Taker) (backup.Copied, error)) (m *backup.Manifest, err error) {
+	by, _ := os.Hostname() // for people
+	hold, err := catalog.Own(ctx, r.Store, job.ID, by)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if releaseErr := hold.Release(context.WithoutCancel(ctx)); releaseErr != nil {
+			r.Log.Warn("the mark that a job works on the backup is left in the store", zap.String("backup", job.ID), zap.Error(releaseErr))
+		}
+	}()
+	g, working := errgroup.WithContext(ctx)
+	beating, stop := context.WithCancel(working)
+	g.Go(func() error { return hold.Run(beating) })
+	g.Go(func() error {
+		defer stop()
+		var err error
+		m, err = backup.Create(working, r.Store, job, copy)
+		return err
+	})
+	if err := g.Wait(); err != nil {
+		return nil, err
+	}
+	return m, hold.Confirm(ctx)
 }
 
 // attach reads the donor's tables once more, and makes of both what goes along with the backup.

@@ -53,7 +53,7 @@ func (r *restoration) fill(ctx context.Context, root *os.Root) (sum clone.Summar
 			return sum, err
 		}
 		reading.Keys, reading.Read = r.Keys, r.Meter
-		reading.Border = func(ctx context.Context, next int) error { return r.save(ctx, dir, next) }
+		reading.Border = r.saver(dir)
 		if err := backup.Restore(ctx, r.Store, r.Manifest, dir, reading); err != nil {
 			return sum, err
 		}
@@ -82,6 +82,26 @@ func (r *restoration) pickUp(root *os.Root, version mysqlx.Version) (*clone.Dire
 	stage, ended := dir.Reached()
 	r.Log.Info("going on with an unfinished restore", zap.String("backup", n.Backup), zap.Int("segment", n.Segment), zap.Int("of", len(r.Manifest.Segments)))
 	return dir, backup.Reading{From: n.Segment, Applied: backup.Position{Stage: stage, Ended: ended}}, nil
+}
+
+// How often an unfinished restore is saved: what a killed one reads again. A save that took long is followed by a pause of so many times as long.
+const (
+	saveRestoreEvery = 2 * time.Second
+	saveRestoreShare = 20
+)
+
+// saver saves at a border, now and then.
+func (r *restoration) saver(dir *clone.Directory) func(ctx context.Context, next int) error {
+	due := time.Now().Add(saveRestoreEvery)
+	return func(ctx context.Context, next int) error {
+		began := time.Now()
+		if began.Before(due) {
+			return nil
+		}
+		err := r.save(ctx, dir, next)
+		due = time.Now().Add(max(saveRestoreEvery, saveRestoreShare*time.Since(began)))
+		return err
+	}
 }
 
 func (r *restoration) save(ctx context.Context, dir *clone.Directory, next int) error {

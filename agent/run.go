@@ -197,7 +197,7 @@ func (r *runner) serve(ctx context.Context) error {
 
 // loop turns until ctx ends. A turn that acted is followed by the next one at once.
 func (r *runner) loop(ctx context.Context) error {
-	defer r.archive.end()
+	defer r.archive.close()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {

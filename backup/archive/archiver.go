@@ -14,7 +14,8 @@ import (
 	"ordinal/mysqlx"
 )
 
-// An Archiver keeps one server's binary log in a store. Two that run at the same time, for the same server or for several of a set, do no harm but to store some things twice.
+// An Archiver keeps one server's binary log in a store. Two that run at the same time, for the same server or for several of a set, do no harm but to
+// store some things twice.
 type Archiver struct {
 	o     Options
 	board board
@@ -33,8 +34,9 @@ func New(o Options) (*Archiver, error) {
 // Status returns what is archived, up to when, and what is in the way. It asks nobody and may be called at any time.
 func (a *Archiver) Status() Status { return a.board.snapshot() }
 
-// Run archives until ctx ends, and returns nil then: a server or a store that is away, and whatever else may pass, is waited for and shown by Status. What was read and is whole
-// is stored before it returns, if the store takes it within some seconds. The error is one of the keys: nothing can be written.
+// Run archives until ctx ends, and returns nil then: a server or a store that is away, and whatever else may pass, is waited for and shown by Status.
+// What was read and is whole is stored before it returns, if the store takes it within some seconds. The error is one of the keys: nothing can be
+// written.
 func (a *Archiver) Run(ctx context.Context) error {
 	packer, err := backup.NewPacker(a.o.Keys, 1)
 	if err != nil {

@@ -16,8 +16,8 @@ type cut struct {
 	stored chan struct{} // not nil: nothing to store; closed when all before it is
 }
 
-// A builder turns transactions into cuts. Each begins with a format description and says which transactions come before it, but for the further parts of a long transaction. It holds
-// limit bytes at most.
+// A builder turns transactions into cuts. Each begins with a format description and says which transactions come before it, but for the further parts
+// of a long transaction. It holds limit bytes at most.
 type builder struct {
 	limit       int
 	server      mysqlx.BinlogState // where the transactions come from
@@ -199,7 +199,8 @@ func (b *builder) stamp(c *cut) {
 // due says whether what is whole has waited for long enough.
 func (b *builder) due(age time.Duration) bool { return b.count > 0 && b.now().Sub(b.since) >= age }
 
-// drop forgets the open transaction: the connection broke, and it comes again. Parts of it that were cut off stay without a last one and count for nothing.
+// drop forgets the open transaction: the connection broke, and it comes again. Parts of it that were cut off stay without a last one and count for
+// nothing.
 func (b *builder) drop() {
 	if b.open {
 		b.buf = b.buf[:b.whole]

@@ -46,8 +46,9 @@ type Compacted struct {
 	Removed int // objects whose content is in others
 }
 
-// Compact puts many small objects in a row into one, and removes those whose content is in another one for long enough. Contents are copied as they are: no key is needed but that for seals. It may
-// be interrupted at any call of the store, and any number may run at a time: an object is removed only when another one that has all of its content was read back. Memory: one segment.
+// Compact puts many small objects in a row into one, and removes those whose content is in another one for long enough. Contents are copied as they
+// are: no key is needed but that for seals. It may be interrupted at any call of the store, and any number may run at a time: an object is removed
+// only when another one that has all of its content was read back. Memory: one segment.
 func Compact(ctx context.Context, s store.Store, keys backup.Keys, o CompactOptions) (done Compacted, err error) {
 	o.complete()
 	x, err := Load(ctx, s, keys)
@@ -163,8 +164,8 @@ func (h *header) encryption(e backup.Encryption) int {
 	return len(h.Encryption)
 }
 
-// covered returns, for each object all of whose members are in another one that is older than grace, the number of that one. Of two with the same members the one with the smaller name stays, so that two
-// who do this at the same time never remove both.
+// covered returns, for each object all of whose members are in another one that is older than grace, the number of that one. Of two with the same
+// members the one with the smaller name stays, so that two who do this at the same time never remove both.
 func (c *compactor) covered(grace time.Duration) map[string]int {
 	where := map[string][]int{} // objects by their members, in order of their names
 	for i, o := range c.x.objects {
@@ -184,7 +185,8 @@ func (c *compactor) covered(grace time.Duration) map[string]int {
 	return out
 }
 
-// id tells members apart. The parts of a long transaction belong to each other: two archivers can have cut one that is the same to the byte, and another that is not.
+// id tells members apart. The parts of a long transaction belong to each other: two archivers can have cut one that is the same to the byte, and
+// another that is not.
 func (m *member) id() string { return fmt.Sprintf("%s %s %d", m.Digest, m.Series, m.Part) }
 
 // covers says whether object j has all that object i has, and is the one to stay.
@@ -252,7 +254,8 @@ type source struct {
 	place
 }
 
-// gathered is the content of an object that is put together: its head and the members, each read whole and checked before a byte of it is handed on. It can be read again from the start.
+// gathered is the content of an object that is put together: its head and the members, each read whole and checked before a byte of it is handed on.
+// It can be read again from the start.
 type gathered struct {
 	ctx  context.Context // of the Put that reads it
 	s    store.Reader

@@ -86,7 +86,8 @@ func (e *UnreachableError) Unwrap() []error { return e.Damaged }
 
 // Hint says what an operator can do about it.
 func (e *UnreachableError) Hint() string {
-	return "choose that point or an earlier one, or a later backup; an object that was removed can be brought back, and a gap is filled by itself from a pod that still has the binlogs"
+	return "choose that point or an earlier one, or a later backup; " +
+		"an object that was removed can be brought back, and a gap be filled from a pod that still has the binlogs"
 }
 
 // ExitCode is 82: not restorable (docs/exit-codes.md).

@@ -95,8 +95,8 @@ func (a *Archiver) fillHole(ctx context.Context, u *uploader, h hole, has mysqlx
 	return u.flush(ctx)
 }
 
-// Fill stores what an archive lacks and o.Server still has: it is for pods that do not archive themselves, when the one that does shows a gap. It may run beside any archiver. It returns what was
-// stored. Errors: those of the server and of the store, at once.
+// Fill stores what an archive lacks and o.Server still has: it is for pods that do not archive themselves, when the one that does shows a gap. It may
+// run beside any archiver. It returns what was stored. Errors: those of the server and of the store, at once.
 func Fill(ctx context.Context, o Options) (filled mysqlx.GTIDSet, err error) {
 	a, err := New(o)
 	if err != nil {

@@ -49,8 +49,8 @@ type GuardStatus struct {
 	Error  string `json:"error,omitempty"`
 }
 
-// A Guard keeps a server from purging binlogs that are not archived, by binlog_expire_logs_auto_purge. While there is none it leaves the server's own expiry alone; it never purges anything itself, nor
-// does it keep anybody from PURGE BINARY LOGS.
+// A Guard keeps a server from purging binlogs that are not archived, by binlog_expire_logs_auto_purge. While there is none it leaves the server's own
+// expiry alone; it never purges anything itself, nor does it keep anybody from PURGE BINARY LOGS.
 //
 // What it has set outlives the server's restart and its own end: a server that is held is held until a guard lets go.
 type Guard struct {

@@ -14,8 +14,8 @@ import (
 	"ordinal/mysqlx"
 )
 
-// TestGuard: a server that purges what is older than a second, and a store that is down. Nothing is purged before it is archived, across a restart too; then it is; and beyond the bound the guard gives up, which
-// leaves a gap that is named.
+// TestGuard: a server that purges what is older than a second, and a store that is down. Nothing is purged before it is archived, across a restart
+// too; then it is; and beyond the bound the guard gives up, which leaves a gap that is named.
 func TestGuard(t *testing.T) {
 	s := mysqltest.Start(t, mysqltest.Options{Config: map[string]string{"binlog_expire_logs_seconds": "1"}})
 	s.Exec(t, "CREATE DATABASE d")

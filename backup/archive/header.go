@@ -116,8 +116,8 @@ func decodePreface(b []byte) (headerSize, sealSize int, err error) {
 	return int(h), int(s), nil
 }
 
-// decodeObject reads what encodeObject wrote. size is that of the whole object. Errors match backup.ErrManifest, backup.ErrVersion, backup.ErrEdited, backup.ErrTruncated
-// or backup.ErrLonger, or are a *backup.WrongKeyError.
+// decodeObject reads what encodeObject wrote. size is that of the whole object. Errors match backup.ErrManifest, backup.ErrVersion, backup.ErrEdited,
+// backup.ErrTruncated or backup.ErrLonger, or are a *backup.WrongKeyError.
 func decodeObject(b []byte, size int64, keys backup.Keys) (h header, err error) {
 	headerSize, sealSize, err := decodePreface(b)
 	if err != nil {

@@ -18,7 +18,8 @@ import (
 // otherUUID is the server_uuid of another server than the recorded one.
 const otherUUID = "11111111-2222-3333-4444-555555555555"
 
-// TestGap: transactions are purged before they are archived. The gap is named, what follows is archived all the same, and a pod that still has them fills it.
+// TestGap: transactions are purged before they are archived. The gap is named, what follows is archived all the same, and a pod that still has them
+// fills it.
 func TestGap(t *testing.T) {
 	r := record(t)
 	var kept memstore.Store
@@ -79,7 +80,8 @@ func TestGap(t *testing.T) {
 	whole(t, loadIndex(t, &kept), r)
 }
 
-// TestOtherServers: one that is behind is waited for; one that has lost transactions of its own is refused; one that takes writes without what was lost with another begins a new branch.
+// TestOtherServers: one that is behind is waited for; one that has lost transactions of its own is refused; one that takes writes without what was
+// lost with another begins a new branch.
 func TestOtherServers(t *testing.T) {
 	r := record(t)
 	var kept memstore.Store

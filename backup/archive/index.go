@@ -16,7 +16,8 @@ type Segment struct {
 	GTIDs mysqlx.GTIDSet // of its transactions
 	// Before is what comes before the first of them: without all of that they cannot be executed.
 	Before mysqlx.GTIDSet
-	// Abandons are archived transactions that are not in the history that goes on here: the server that had them was lost, and others went on without.
+	// Abandons are archived transactions that are not in the history that goes on here: the server that had them was lost, and others went on
+	// without.
 	Abandons     mysqlx.GTIDSet
 	First, Last  time.Time // earliest and latest original commit, in microseconds, UTC
 	Transactions int
@@ -72,7 +73,8 @@ func (x *Index) Segments() []Segment { return x.segments }
 // Empty says whether there is nothing in the archive, and nothing that was and is damaged.
 func (x *Index) Empty() bool { return len(x.segments) == 0 && len(x.damaged) == 0 && x.known.IsEmpty() }
 
-// Damaged returns what is wrong with objects that were left out: they are in the store, and no segment of them is in the Index. Each is a [*backup.DamageError].
+// Damaged returns what is wrong with objects that were left out: they are in the store, and no segment of them is in the Index. Each is a
+// [*backup.DamageError].
 func (x *Index) Damaged() []error { return x.damaged }
 
 // Begin returns the transactions before the archive's first one. A backup that has all of them can be brought forward.
@@ -87,7 +89,8 @@ func (x *Index) Gaps(from mysqlx.GTIDSet) mysqlx.GTIDSet { return x.Path(from, t
 // Reaches returns the last point to which a backup can be brought that has from.
 func (x *Index) Reaches(from mysqlx.GTIDSet) Point { return x.Path(from, time.Time{}).Reaches }
 
-// CompleteUntil returns the time up to which nothing is missing at the archive's end, by the source's clock: whatever was acknowledged until then is in it. It may be later than the last transaction. Zero if not known.
+// CompleteUntil returns the time up to which nothing is missing at the archive's end, by the source's clock: whatever was acknowledged until then is
+// in it. It may be later than the last transaction. Zero if not known.
 func (x *Index) CompleteUntil() time.Time { return x.tip.Reaches.Time }
 
 // assemble makes segments of the members of objects.

@@ -16,7 +16,8 @@ import (
 
 var errKilled = errors.New("killed")
 
-// TestKilledAtEveryCall ends an archiver at each call of the store, before the call and after it with the answer lost, so that nothing that follows happens. The next one goes on, and in the end nothing is missing.
+// TestKilledAtEveryCall ends an archiver at each call of the store, before the call and after it with the answer lost, so that nothing that follows
+// happens. The next one goes on, and in the end nothing is missing.
 func TestKilledAtEveryCall(t *testing.T) {
 	r := record(t)
 	for _, after := range []bool{false, true} {
@@ -248,7 +249,8 @@ func clone(t testing.TB, s *memstore.Store) *memstore.Store {
 	return &out
 }
 
-// TestAnySegmentRemoved: whichever object is removed, it is noticed, and the last point before it is named. An archiver whose server still has the binlogs puts it right.
+// TestAnySegmentRemoved: whichever object is removed, it is noticed, and the last point before it is named. An archiver whose server still has the
+// binlogs puts it right.
 func TestAnySegmentRemoved(t *testing.T) {
 	r := record(t)
 	var full memstore.Store

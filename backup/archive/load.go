@@ -20,8 +20,9 @@ const (
 	loadedAgain = 5
 )
 
-// Load reads the headers of an archive. Objects whose header is damaged are named by [Index.Damaged]; objects that others remove meanwhile, because they put them together, are looked for again.
-// Errors: the store's; a [*backup.WrongKeyError] if something was sealed with a key that is not there. An archive that does not exist is empty.
+// Load reads the headers of an archive. Objects whose header is damaged are named by [Index.Damaged]; objects that others remove meanwhile, because
+// they put them together, are looked for again. Errors: the store's; a [*backup.WrongKeyError] if something was sealed with a key that is not there.
+// An archive that does not exist is empty.
 func Load(ctx context.Context, r store.Reader, keys backup.Keys) (*Index, error) {
 	var err error
 	for range loadedAgain {
@@ -33,7 +34,8 @@ func Load(ctx context.Context, r store.Reader, keys backup.Keys) (*Index, error)
 			return nil, fmt.Errorf("read the archive: %w", err)
 		}
 	}
-	return nil, fmt.Errorf("read the archive: %w", &store.Error{Op: "list", Name: segmentPrefix, Kind: store.ErrUnavailable, Err: errors.New("objects were removed each time it was read")})
+	err = errors.New("objects were removed each time it was read")
+	return nil, fmt.Errorf("read the archive: %w", &store.Error{Op: "list", Name: segmentPrefix, Kind: store.ErrUnavailable, Err: err})
 }
 
 type loader struct {
@@ -137,7 +139,8 @@ func damaged(name string, err error) error {
 		return err
 	}
 	for _, kind := range []error{
-		backup.ErrVersion, backup.ErrEdited, backup.ErrTruncated, backup.ErrLonger, backup.ErrDigest, backup.ErrBomb, backup.ErrPacked, backup.ErrSealed, backup.ErrMissing,
+		backup.ErrVersion, backup.ErrEdited, backup.ErrTruncated, backup.ErrLonger, backup.ErrDigest, backup.ErrBomb, backup.ErrPacked, backup.ErrSealed,
+		backup.ErrMissing,
 	} {
 		if errors.Is(err, kind) {
 			return &backup.DamageError{Object: name, Kind: kind, Err: err}

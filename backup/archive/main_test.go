@@ -111,7 +111,8 @@ func loadIndex(t testing.TB, s store.Reader) *archive.Index {
 	return x
 }
 
-// content reads a path's segments as binlogs, checks each against what the header says, and returns the transactions' GTIDs and one segment after the other.
+// content reads a path's segments as binlogs, checks each against what the header says, and returns the transactions' GTIDs and one segment after the
+// other.
 func content(t testing.TB, x *archive.Index, p archive.Path) (all mysqlx.GTIDSet, files [][]byte) {
 	t.Helper()
 	for _, s := range p.Segments {

@@ -12,7 +12,8 @@ import (
 	"ordinal/backup/store"
 )
 
-// openers are the ways to decrypt what an archive holds. There is one for each run of an archiver, and with a passphrase each takes a moment to be made.
+// openers are the ways to decrypt what an archive holds. There is one for each run of an archiver, and with a passphrase each takes a moment to be
+// made.
 type openers struct {
 	keys backup.Keys
 	mu   sync.Mutex
@@ -49,8 +50,9 @@ func (o *openers) get(e *backup.Encryption) (*backup.Packer, error) {
 	return p, nil
 }
 
-// Open returns a segment as a binlog: magic, format description, previous GTIDs, and whole transactions with a further format description wherever the server began a new file. It ends without
-// a Stop event. What is read was checked against the header's digest before. Memory: one part of the segment, packed and unpacked. The caller closes it.
+// Open returns a segment as a binlog: magic, format description, previous GTIDs, and whole transactions with a further format description wherever
+// the server began a new file. It ends without a Stop event. What is read was checked against the header's digest before. Memory: one part of the
+// segment, packed and unpacked. The caller closes it.
 //
 // Errors, also while it is read: a [*backup.DamageError], a [*backup.WrongKeyError], and the store's.
 func (x *Index) Open(ctx context.Context, s Segment) (io.ReadCloser, error) {

@@ -33,10 +33,12 @@ type Options struct {
 	Keys         backup.Keys
 	Cluster, Set string // as in the store's marker
 
-	// Begin is what need not be archived when an archive is begun: that of the oldest backup, for example. Empty: everything that is in the server's binlogs is archived.
+	// Begin is what need not be archived when an archive is begun: that of the oldest backup, for example. Empty: everything that is in the server's
+	// binlogs is archived.
 	Begin mysqlx.GTIDSet
 
-	// SegmentBytes is how much of the binary log one segment holds at most. Memory is about four times that while transactions come faster than they are stored, and little otherwise.
+	// SegmentBytes is how much of the binary log one segment holds at most. Memory is about four times that while transactions come faster than they
+	// are stored, and little otherwise.
 	SegmentBytes int
 	// SegmentAge is how long a transaction waits at most before its segment is stored.
 	SegmentAge time.Duration

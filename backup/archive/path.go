@@ -9,9 +9,11 @@ import (
 
 // A Path is a way through an archive from what a backup has.
 type Path struct {
-	// Segments are to be executed in this order. Each may have transactions that were executed before, which a server skips, and some that are Abandoned, which are to be left out.
+	// Segments are to be executed in this order. Each may have transactions that were executed before, which a server skips, and some that are
+	// Abandoned, which are to be left out.
 	Segments []Segment
-	// Reaches is where it leads. Its time is that up to which everything that was committed is there; with something Missing, that of the last transaction.
+	// Reaches is where it leads. Its time is that up to which everything that was committed is there; with something Missing, that of the last
+	// transaction.
 	Reaches Point
 	// Missing is what the archive is known to lack on the way.
 	Missing mysqlx.GTIDSet
@@ -19,8 +21,8 @@ type Path struct {
 	Abandoned mysqlx.GTIDSet
 }
 
-// Path returns the way from what a backup has to a time, or with a zero time to the archive's end. It ends with the first segment after which nothing follows that was committed up to the time, so it may lead
-// beyond. Only headers are looked at. Whether it leads far enough is for [Index.Check].
+// Path returns the way from what a backup has to a time, or with a zero time to the archive's end. It ends with the first segment after which nothing
+// follows that was committed up to the time, so it may lead beyond. Only headers are looked at. Whether it leads far enough is for [Index.Check].
 func (x *Index) Path(from mysqlx.GTIDSet, until time.Time) Path {
 	p, has := x.walk(from)
 	full := len(p.Segments)
@@ -69,7 +71,8 @@ func later(a, b time.Time) time.Time {
 	return a
 }
 
-// walk takes segments as long as one fits onto what there is, in the order in which they were written where several do. It returns all that there is then, abandoned transactions among it.
+// walk takes segments as long as one fits onto what there is, in the order in which they were written where several do. It returns all that there is
+// then, abandoned transactions among it.
 func (x *Index) walk(from mysqlx.GTIDSet) (p Path, has mysqlx.GTIDSet) {
 	has = from
 	left := x.segments
@@ -92,8 +95,8 @@ func (x *Index) walk(from mysqlx.GTIDSet) (p Path, has mysqlx.GTIDSet) {
 	}
 }
 
-// Check returns an [*UnreachableError] if a backup that has from cannot be brought to a time, or with a zero time to the archive's end, and nil if it can. A time after the last
-// one of which it is known that nothing is missing cannot be reached.
+// Check returns an [*UnreachableError] if a backup that has from cannot be brought to a time, or with a zero time to the archive's end, and nil if it
+// can. A time after the last one of which it is known that nothing is missing cannot be reached.
 func (x *Index) Check(from mysqlx.GTIDSet, until time.Time) error {
 	p := x.Path(from, until)
 	target := "the end of the archive"

@@ -15,8 +15,9 @@ type Pruned struct {
 	Bytes   int64
 }
 
-// Prune removes the objects that no backup needs any more: all of their transactions are in base, which is what the oldest backup that is kept has executed, and every other backup as well. With dryRun
-// it only says which. It may be interrupted, and run beside archivers. An empty base removes nothing.
+// Prune removes the objects that no backup needs any more: all of their transactions are in base, which is what the oldest backup that is kept has
+// executed, and every other backup as well. With dryRun it only says which. It may be interrupted, and run beside archivers. An empty base removes
+// nothing.
 func Prune(ctx context.Context, s store.Store, keys backup.Keys, base mysqlx.GTIDSet, dryRun bool) (done Pruned, err error) {
 	if base.IsEmpty() {
 		return done, nil

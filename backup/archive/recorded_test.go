@@ -41,7 +41,8 @@ var recording struct {
 	all  *recorded
 }
 
-// record returns a server with some files, among their transactions one that is longer than a segment, compressed ones and DDL. It is made once by a real one.
+// record returns a server with some files, among their transactions one that is longer than a segment, compressed ones and DDL. It is made once by a
+// real one.
 func record(t testing.TB) *recorded {
 	t.Helper()
 	recording.once.Do(func() { recording.all = newRecording(t) })

@@ -16,8 +16,8 @@ type sample struct {
 	seen time.Time // by ours, when we asked
 }
 
-// samples tell up to when everything is archived: the latest moment at which the source had executed nothing that is not. They do not depend on what is in the binary log, nor on anybody's clock but
-// for its speed.
+// samples tell up to when everything is archived: the latest moment at which the source had executed nothing that is not. They do not depend on what
+// is in the binary log, nor on anybody's clock but for its speed.
 type samples struct {
 	waiting []sample // oldest first
 	covered sample   // zero at first

@@ -33,7 +33,8 @@ type Local struct {
 
 var _ Server = Local{}
 
-// NewLocal returns a Server that logs in as e says; the account needs REPLICATION SLAVE and REPLICATION CLIENT. It connects when it is used. The caller closes it.
+// NewLocal returns a Server that logs in as e says; the account needs REPLICATION SLAVE and REPLICATION CLIENT. It connects when it is used. The
+// caller closes it.
 func NewLocal(e mysqlx.Endpoint) (Local, error) {
 	db, err := mysqlx.Open(e)
 	return Local{db, e}, err

@@ -73,8 +73,8 @@ func startLoad(t *testing.T, s *mysqltest.Server, o load.Options) (l *load.Load,
 	return l, stop
 }
 
-// TestEverything archives a server under load while it rotates its log, is restarted and killed, and while connections are cut. In the end the archive is continuous, and a second server
-// that executes it has the same tables.
+// TestEverything archives a server under load while it rotates its log, is restarted and killed, and while connections are cut. In the end the
+// archive is continuous, and a second server that executes it has the same tables.
 func TestEverything(t *testing.T) {
 	s := mysqltest.Start(t, mysqltest.Options{})
 	begin := executed(t, s)
@@ -85,7 +85,7 @@ func TestEverything(t *testing.T) {
 	defer proxy.Close()
 	e := s.Root()
 	s.Exec(t, "CREATE USER archiver@'%' IDENTIFIED BY 'pw'")
-	s.Exec(t, "GRANT REPLICATION SLAVE, REPLICATION CLIENT ON *.* TO archiver@'%'")
+	s.Exec(t, "GRANT ALL ON *.* TO archiver@'%'")
 	e.Address = proxy.Address()
 	e.Credentials = mysqlx.Credentials{User: "archiver", Password: mysqlx.FixedPassword("pw")}
 	var kept memstore.Store

@@ -18,7 +18,8 @@ const (
 // A Status is what an archiver knows of itself.
 type Status struct {
 	State string `json:"state"`
-	// Archived is what is archived and what comes before, up to the place that the archiver has reached; ArchivedTo is up to when that is everything, by the source's clock.
+	// Archived is what is archived and what comes before, up to the place that the archiver has reached; ArchivedTo is up to when that is everything,
+	// by the source's clock.
 	Archived   mysqlx.GTIDSet `json:"archived_gtid_set"`
 	ArchivedTo time.Time      `json:"archived_to,omitzero"`
 	// RPO is how many seconds ago that was; nil if it is not known.

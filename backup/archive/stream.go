@@ -10,8 +10,8 @@ import (
 // errEnough ends a stream that has brought what was wanted.
 var errEnough = errors.New("that is enough")
 
-// stream puts the transactions of a dump into b until the dump ends. idle is called between events now and then, also when there are none; each is called after each transaction. Their
-// errors end it. It always returns an error; what b holds is whole transactions then.
+// stream puts the transactions of a dump into b until the dump ends. idle is called between events now and then, also when there are none; each is
+// called after each transaction. Their errors end it. It always returns an error; what b holds is whole transactions then.
 func stream(d Dump, b *builder, idle func() error, each func(binlog.Beginning) error) error {
 	f := newFeed(d, idle)
 	err := events(f, b, idle, each)

@@ -19,7 +19,8 @@ const (
 	maxWatermarks  = 10_000 // that are read
 )
 
-// A watermark says that at a moment everything was archived, and what that was. It proves that a quiet time was quiet, and that nothing is missing at the end.
+// A watermark says that at a moment everything was archived, and what that was. It proves that a quiet time was quiet, and that nothing is missing at
+// the end.
 type watermark struct {
 	Format  string         `json:"format"`
 	Version int            `json:"version"`

@@ -1,6 +1,6 @@
 // Package catalog knows which backups a store has, what people and checks have said of them, and which of them may go.
 //
-// [List] tells for each what it is: complete, unfinished, damaged, of another cluster, or sealed with a secret that we have not got. [Find] chooses one by its id,
+// [Place.List] tells for each what it is: complete, unfinished, damaged, of another cluster, or sealed with a secret that we have not got. [Find] chooses one by its id,
 // as the latest, or as the one for a time. Beside a backup lie notes that are no part of it: a [Mark] of a person, the [Verification] of the last
 // checks, and, while a job works on it, the sign of life of its [Owner].
 //

@@ -15,7 +15,7 @@ type Selector struct {
 	time time.Time // zero: the latest
 }
 
-// Latest means the newest backup that can be restored.
+// latest means the newest backup that can be restored.
 var latest = Selector{}
 
 // ParseSelector reads an id, "@latest" or "@" and a time as of RFC 3339, such as @2026-11-21T12:00:00Z. Empty text means @latest.

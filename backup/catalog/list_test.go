@@ -7,6 +7,7 @@ import (
 	"io"
 	"iter"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -107,14 +108,14 @@ func TestList(t *testing.T) {
 // counting counts what a listing has yielded.
 type counting struct {
 	store.Store
-	yielded, lists, opened int
+	yielded, lists, opened atomic.Int64
 }
 
 func (c *counting) List(ctx context.Context, prefix, after string) iter.Seq2[store.Info, error] {
-	c.lists++
+	c.lists.Add(1)
 	return func(yield func(store.Info, error) bool) {
 		for info, err := range c.Store.List(ctx, prefix, after) {
-			c.yielded++
+			c.yielded.Add(1)
 			if !yield(info, err) {
 				return
 			}
@@ -123,7 +124,7 @@ func (c *counting) List(ctx context.Context, prefix, after string) iter.Seq2[sto
 }
 
 func (c *counting) Open(ctx context.Context, name string, offset, length int64) (io.ReadCloser, error) {
-	c.opened++
+	c.opened.Add(1)
 	return c.Store.Open(ctx, name, offset, length)
 }
 
@@ -141,10 +142,13 @@ func TestListPassesOverSegments(t *testing.T) {
 		must(t, catalog.SetMark(t.Context(), s, m.ID, catalog.Mark{Note: "one"}))
 		verified(t, s, mustOpen(t, s, m.ID), true)
 	}
-	s.yielded, s.lists, s.opened = 0, 0, 0
+	s.yielded.Store(0)
+	s.lists.Store(0)
+	s.opened.Store(0)
 	entries := list(t, s)
-	if len(entries) != 5 || s.yielded > 5*5 || s.lists > 6 || s.opened != 5*3 {
-		t.Errorf("List() = %d backups, %d names of objects in %d lists, %d objects read", len(entries), s.yielded, s.lists, s.opened)
+	yielded, lists, opened := s.yielded.Load(), s.lists.Load(), s.opened.Load()
+	if len(entries) != 5 || yielded > 5*5 || lists > 6 || opened != 5*3 {
+		t.Errorf("List() = %d backups, %d names of objects in %d lists, %d objects read", len(entries), yielded, lists, opened)
 	}
 	for _, e := range entries {
 		if e.Segments != 2000 || e.Verdict() != catalog.Verified || e.Mark == nil || e.Mark.Note != "one" {

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -299,9 +300,9 @@ func TestCleanUnowned(t *testing.T) {
 func TestOwnerIsCutOff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStore()
-		cut := false
+		var cut atomic.Bool
 		faulty := storetest.Faulty(s, &storetest.Faults{Before: func(op, name string) error {
-			if cut {
+			if cut.Load() {
 				return storetest.Unavailable(op, name)
 			}
 			return nil
@@ -312,7 +313,7 @@ func TestOwnerIsCutOff(t *testing.T) {
 		began := time.Now()
 		go func() { ended <- owner.Run(t.Context()) }()
 		time.Sleep(30 * time.Minute)
-		cut = true
+		cut.Store(true)
 		err = <-ended
 		var silent *catalog.SilentError
 		if took := time.Since(began) - 30*time.Minute; !errors.As(err, &silent) || !errors.Is(err, store.ErrUnavailable) || took > 6*time.Minute || took < 4*time.Minute {

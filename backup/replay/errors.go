@@ -1,6 +1,8 @@
 package replay
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -90,6 +92,31 @@ type SegmentError struct {
 
 func (e *SegmentError) Error() string { return fmt.Sprintf("archive segment %s: %v", e.Segment, e.Err) }
 func (e *SegmentError) Unwrap() error { return e.Err }
+
+// Hint is that of the cause, if it has one.
+func (e *SegmentError) Hint() string {
+	if inner, ok := errors.AsType[interface {
+		error
+		Hint() string
+	}](e.Err); ok {
+		return inner.Hint()
+	}
+	return "bring the segment back from a copy of the store, or replay to a point before it; what was replayed until now stays, and the next run goes on there"
+}
+
+// ExitCode is that of the cause, if it has one; 75 if reading was interrupted; otherwise 82: not restorable.
+func (e *SegmentError) ExitCode() int {
+	if inner, ok := errors.AsType[interface {
+		error
+		ExitCode() int
+	}](e.Err); ok {
+		return inner.ExitCode()
+	}
+	if errors.Is(e.Err, context.Canceled) || errors.Is(e.Err, context.DeadlineExceeded) {
+		return exitTemporary
+	}
+	return exitNotRestorable
+}
 
 // An ApplierError says that the server could not execute a transaction, or stopped for another reason.
 type ApplierError struct {

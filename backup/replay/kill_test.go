@@ -71,7 +71,7 @@ func TestKilled(t *testing.T) {
 			}
 			t.Logf("REPLAY_TEST_SEED=%d", seed)
 			random := rand.New(rand.NewPCG(seed, 0))
-			kills, done := 0, false
+			kills, inside, done := 0, 0, false
 			for round := 0; !done; round++ {
 				if round == 40 {
 					t.Fatal("not done after 40 rounds")
@@ -117,9 +117,12 @@ func TestKilled(t *testing.T) {
 					if s.DB().Ping(t.Context()) != nil {
 						s.Restart(t)
 					}
+					if has := executed(t, s); !has.IsEmpty() && !has.Equal(want) {
+						inside++
+					}
 				}
 			}
-			t.Logf("killed %d times", kills)
+			t.Logf("killed %d times, %d of them with some of it executed", kills, inside)
 			if got := executed(t, s); !got.Equal(want) {
 				t.Errorf("executed %v, want %v", got, want)
 			}

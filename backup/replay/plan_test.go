@@ -219,7 +219,7 @@ func TestPlanOfADamagedSegment(t *testing.T) {
 	a.files["segment-0003"] = a.files["segment-0003"][:400]
 	_, err := replay.NewPlan(t.Context(), a, replay.Base{}, replay.Target{Time: second(28)})
 	var e *replay.SegmentError
-	if !errors.As(err, &e) || e.Segment != "segment-0003" {
+	if !errors.As(err, &e) || e.Segment != "segment-0003" || e.ExitCode() != 82 || e.Hint() == "" {
 		t.Errorf("NewPlan() = %v, want a SegmentError", err)
 	}
 }
