@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"sync"
 	"testing"
-	"time"
 
 	"ordinal/internal/testing/mysqltest"
 	"ordinal/mysqlx"
@@ -70,12 +69,7 @@ func startLoad(t testing.TB, s *mysqltest.Server, writers int) (stop func()) {
 // waitRows waits until there are so many orders.
 func waitRows(t testing.TB, s *mysqltest.Server, rows int) {
 	t.Helper()
-	deadline := time.Now().Add(3 * time.Minute)
-	for time.Now().Before(deadline) {
-		if s.QueryString(t, fmt.Sprintf("SELECT COALESCE(MAX(id), 0) >= %d FROM shop.orders", rows)) == "1" {
-			return
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
-	t.Fatalf("no %d rows", rows)
+	mysqltest.Eventually(t, fmt.Sprintf("%d rows", rows), func() bool {
+		return s.QueryString(t, fmt.Sprintf("SELECT COALESCE(MAX(id), 0) >= %d FROM shop.orders", rows)) == "1"
+	})
 }
