@@ -44,9 +44,9 @@ type DumpRequest struct {
 	Heartbeat, Silence time.Duration
 }
 
-// A Dump is a server's binary log as it sends it: from the first transaction that is not in DumpRequest.Have on, including what is being written to the newest file. It has no
-// end. Events come as they are in the file, with checksums if the file has them, and beside them some that the server makes up:
-// see DumpEvent.Artificial. It is for one goroutine, except Close.
+// A Dump is a server's binary log as it sends it: from the first transaction that is not in DumpRequest.Have on, including what is being written to
+// the newest file. It has no end. Events come as they are in the file, with checksums if the file has them, and beside them some that the server
+// makes up: see DumpEvent.Artificial. It is for one goroutine, except Close.
 type Dump struct {
 	conn net.Conn
 	msgs messages
@@ -78,8 +78,9 @@ func (e DumpEvent) Artificial() bool {
 	return e.Heartbeat() || e.Type == eventRotate && (e.Flags&flagArtificial != 0 || e.Timestamp == 0)
 }
 
-// StartDump logs in and asks for the binary log. The account needs REPLICATION SLAVE; the connection is as that of DialRaw, so the server is on this machine. The server
-// does not take us for a replica: nothing is registered, and a commit never waits for us. When ctx ends the dump does. The caller closes it.
+// StartDump logs in and asks for the binary log. The account needs REPLICATION SLAVE; the connection is as that of DialRaw, so the server is on this
+// machine. The server does not take us for a replica: nothing is registered, and a commit never waits for us. When ctx ends the dump does. The caller
+// closes it.
 //
 // What the server refuses shows in the first Next, not here: see IsDumpRefused.
 func StartDump(ctx context.Context, e Endpoint, r DumpRequest) (*Dump, error) {
@@ -102,7 +103,8 @@ func StartDump(ctx context.Context, e Endpoint, r DumpRequest) (*Dump, error) {
 }
 
 func (d *Dump) start(r DumpRequest) error {
-	// Both spellings: servers before 8.0.26 know only the older one. The server writes checksums as they are in the file, and only to those who ask for them.
+	// Both spellings: servers before 8.0.26 know only the older one. The server writes checksums as they are in the file, and only to those who ask
+	// for them.
 	settings := fmt.Sprintf("SET @master_binlog_checksum = 'CRC32', @source_binlog_checksum = 'CRC32', "+
 		"@master_heartbeat_period = %d, @source_heartbeat_period = %[1]d, SESSION net_write_timeout = %d", r.Heartbeat.Nanoseconds(), dumpWriteTimeout)
 	if err := d.send(comQuery, []byte(settings)); err != nil {
@@ -118,7 +120,8 @@ func (d *Dump) start(r DumpRequest) error {
 	return d.send(comBinlogDumpGTID, dumpCommand(r.Have))
 }
 
-// dumpCommand returns the command's payload. The server id is one by chance: no two dumps of a server may have the same, or the later one ends the earlier.
+// dumpCommand returns the command's payload. The server id is one by chance: no two dumps of a server may have the same, or the later one ends the
+// earlier.
 func dumpCommand(have GTIDSet) []byte {
 	encoded := have.AppendEncoded(nil)
 	b := binary.LittleEndian.AppendUint16(nil, dumpThroughGTID)
@@ -170,8 +173,8 @@ func (d *Dump) answer() (byte, error) {
 	return first, nil
 }
 
-// Next returns the next event and passes over what was not read of the one before. Errors: the server's, among them those of IsDumpRefused; of the connection, for which
-// IsUnreachable is true; ErrDumpProtocol. After an error every call returns it again.
+// Next returns the next event and passes over what was not read of the one before. Errors: the server's, among them those of IsDumpRefused; of the
+// connection, for which IsUnreachable is true; ErrDumpProtocol. After an error every call returns it again.
 func (d *Dump) Next() (DumpEvent, error) {
 	if d.err != nil {
 		return DumpEvent{}, d.err
@@ -210,6 +213,9 @@ func (d *Dump) next() (e DumpEvent, err error) {
 	}
 	header := d.head[:eventHeaderSize]
 	if _, err := io.ReadFull(&d.msgs, header); err != nil {
+		if d.msgs.left == 0 && !d.msgs.more { // the message ended, and not the connection
+			err = io.EOF
+		}
 		return e, shortEvent(err)
 	}
 	d.head = header
@@ -294,8 +300,8 @@ func (d *Dump) Close() error {
 	return d.conn.Close()
 }
 
-// IsDumpRefused says that the server cannot send what was asked for: binlogs were purged, it lacks transactions of its own that we have, or its file is damaged. It is
-// one number for all of them, 1236; compare gtid_purged and gtid_executed with what was asked for to know which.
+// IsDumpRefused says that the server cannot send what was asked for: binlogs were purged, it lacks transactions of its own that we have, or its file
+// is damaged. It is one number for all of them, 1236; compare gtid_purged and gtid_executed with what was asked for to know which.
 func IsDumpRefused(err error) bool { return hasNumber(err, erReadingBinlog) }
 
 // serverError reads an ERR packet behind its first byte.

@@ -10,8 +10,8 @@ import (
 	"unicode"
 )
 
-// Packets of the classic protocol: length[3] sequence[1] payload, little-endian. A message is one packet or, if it is long, some of the largest size and a shorter one. See the
-// server's source documentation, page_protocol_basic_packets.
+// Packets of the classic protocol: length[3] sequence[1] payload, little-endian. A message is one packet or, if it is long, some of the largest size
+// and a shorter one. See the server's source documentation, page_protocol_basic_packets.
 const (
 	packetHeader = 4
 	maxPacket    = 1<<24 - 1

@@ -22,8 +22,8 @@ func (s GTIDSet) HasTags() bool {
 //	set    = count[8] source*
 //	source = uuid[16] (tag_length[1] tag) intervals[8] (first[8] last+1 [8])*
 //
-// With tags count is shifted by 8 bits, its highest and its lowest byte are 1, and tag_length is twice the length. See the server's source documentation
-// of Gtid_set::encode.
+// With tags count is shifted by 8 bits, its highest and its lowest byte are 1, and tag_length is twice the length. See the server's source
+// documentation of Gtid_set::encode.
 func (s GTIDSet) AppendEncoded(b []byte) []byte {
 	tagged := s.HasTags()
 	count := uint64(len(s.groups))

@@ -33,8 +33,8 @@ func (db *DB) BinlogFiles(ctx context.Context) ([]BinlogFile, error) {
 	return files, nil
 }
 
-// GTIDsBefore returns the transactions that come before a binlog, as its beginning says: all that the server had executed when it began to write it. It never changes. It
-// needs REPLICATION SLAVE. The error is one of the server if there is no such file.
+// GTIDsBefore returns the transactions that come before a binlog, as its beginning says: all that the server had executed when it began to write it.
+// It never changes. It needs REPLICATION SLAVE. The error is one of the server if there is no such file.
 func (db *DB) GTIDsBefore(ctx context.Context, name string) (GTIDSet, error) {
 	// The first event is the format description, the second the previous GTIDs.
 	rows, err := db.Query(ctx, "SHOW BINLOG EVENTS IN "+quoteString(name)+" LIMIT 2")
@@ -61,7 +61,8 @@ type Purging struct {
 	After time.Duration // the age at which a binlog goes; 0: never
 }
 
-// AutoPurge says whether the server purges binlogs by itself. ErrNoAutoPurge if it cannot be told not to. See refman/8.4 replication-options-binary-log (binlog_expire_logs_auto_purge).
+// AutoPurge says whether the server purges binlogs by itself. ErrNoAutoPurge if it cannot be told not to. See refman/8.4
+// replication-options-binary-log (binlog_expire_logs_auto_purge).
 func (db *DB) AutoPurge(ctx context.Context) (p Purging, err error) {
 	var seconds int64
 	err = db.db.QueryRowContext(ctx, `SELECT @@GLOBAL.binlog_expire_logs_auto_purge, @@GLOBAL.binlog_expire_logs_seconds,
@@ -77,8 +78,8 @@ func (db *DB) AutoPurge(ctx context.Context) (p Purging, err error) {
 	return p, nil
 }
 
-// SetAutoPurge lets the server purge binlogs by itself, or keeps it from that. Off outlives a restart: the server purges while it starts, before anybody could tell it. On leaves
-// it to the option files again after the next one. Errors: ErrNoAutoPurge, and the server's.
+// SetAutoPurge lets the server purge binlogs by itself, or keeps it from that. Off outlives a restart: the server purges while it starts, before
+// anybody could tell it. On leaves it to the option files again after the next one. Errors: ErrNoAutoPurge, and the server's.
 func (db *DB) SetAutoPurge(ctx context.Context, on bool) error {
 	statements := []string{"SET PERSIST binlog_expire_logs_auto_purge = OFF"}
 	if on {

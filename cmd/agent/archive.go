@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"ordinal/backup/archive"
+	"ordinal/backup/catalog"
 	"ordinal/internal/progress"
 	"ordinal/mysqlx"
 )
@@ -40,31 +41,33 @@ the latest backup cannot be brought to the archive's end. What the pods say of i
 	}
 	s := addOptions(cmd, cmdArchive)
 	asJSON := cmd.Flags().Bool("json", false, "print one JSON object")
+	ignoreSeal := addIgnoreSeal(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		from, err := s.complete(cmd.Flags(), sur.getenv)
 		if err != nil {
 			return err
 		}
-		keys, err := s.storeKeys(from, false)
-		if err != nil {
-			return err
-		}
-		place, url, err := s.openStore(from, sur, shortPatience)
-		if err != nil {
-			return err
-		}
 		ctx := cmd.Context()
-		index, err := archive.Load(ctx, place, keys)
+		d, err := s.openDepot(ctx, from, sur, shortPatience, *ignoreSeal)
 		if err != nil {
 			return err
 		}
-		state := newArchiveState(url, index, time.Now())
+		index, err := archive.Load(ctx, d.Store, d.keys)
+		if err != nil {
+			return err
+		}
+		backups, err := d.place().List(ctx)
+		if err != nil {
+			return err
+		}
+		state := newArchiveState(d.url, index, time.Now())
+		verdict := errors.Join(append(index.Damaged(), state.follow(backups, index))...)
 		if *asJSON {
 			err = json.NewEncoder(sur.stdout).Encode(state)
 		} else {
 			err = state.print(sur.stdout)
 		}
-		return errors.Join(err, errors.Join(index.Damaged()...))
+		return errors.Join(err, verdict)
 	}
 	return cmd
 }
@@ -88,6 +91,30 @@ type archiveState struct {
 	RPO           *float64  `json:"rpo_seconds,omitempty"`
 
 	Damaged []string `json:"damaged"` // what is wrong with objects that are left out
+
+	// LatestBackup is the latest one that can be restored, and how far the archive brings it; absent if there is none.
+	LatestBackup *backupReach `json:"latest_backup,omitempty"`
+}
+
+// A backupReach says how far an archive brings a backup.
+type backupReach struct {
+	ID      string        `json:"id"`
+	Reaches archive.Point `json:"reaches"`
+	Problem string        `json:"problem,omitempty"` // why that is not the archive's end
+}
+
+// follow finds out how far the archive brings the latest backup. The error says why that is not its end.
+func (a *archiveState) follow(backups []catalog.Entry, x *archive.Index) error {
+	e, _, err := catalog.Find(backups, catalog.Selector{})
+	if err != nil || a.Segments == 0 {
+		return nil // which agent backups list shows
+	}
+	a.LatestBackup = &backupReach{ID: e.ID, Reaches: x.Reaches(e.GTIDs())}
+	if err := x.Check(e.GTIDs(), time.Time{}); err != nil {
+		a.LatestBackup.Problem = clean(oneLine(err.Error()), 600)
+		return fmt.Errorf("bring backup %s forward: %w", e.ID, err)
+	}
+	return nil
 }
 
 func newArchiveState(url string, x *archive.Index, now time.Time) archiveState {
@@ -132,6 +159,9 @@ func (a archiveState) print(w io.Writer) error {
 	}
 	for _, text := range a.Damaged {
 		lines = append(lines, [2]string{"damaged", text})
+	}
+	if b := a.LatestBackup; b != nil {
+		lines = append(lines, [2]string{"backup " + b.ID, "can be brought to " + b.Reaches.String()})
 	}
 	return printPairs(w, lines)
 }

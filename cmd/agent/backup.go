@@ -16,6 +16,7 @@ import (
 	"ordinal/backup"
 	"ordinal/backup/catalog"
 	"ordinal/backup/store"
+	"ordinal/mysqlx"
 )
 
 const (
@@ -75,7 +76,7 @@ type backupCommand struct {
 
 func (j *backupCommand) run(cmd *cobra.Command) error {
 	began := time.Now()
-	from, err := j.check(cmd)
+	from, set, err := j.check(cmd)
 	if err != nil {
 		return err
 	}
@@ -97,10 +98,15 @@ func (j *backupCommand) run(cmd *cobra.Command) error {
 	d := &depot{Store: place, url: url, keys: keys}
 	cleaned := []string{}
 	switch d.marker, err = store.ReadMarker(ctx, place); {
-	case err == nil:
-		cleaned = d.sweep(ctx, log)
-	case !errors.Is(err, store.ErrNotFound): // which is the first backup
+	case errors.Is(err, store.ErrNotFound): // the first backup
+	case err != nil:
 		return err
+	case d.marker.Set != set:
+		return &store.ForeignError{
+			Reason: fmt.Sprintf("it belongs to the set %q, and this is a backup of %q", d.marker.Set, set), Remedy: "give each set its own directory or prefix",
+		}
+	default:
+		cleaned = d.sweep(ctx, log)
 	}
 	job := &agent.BackupJob{
 		Config: j.Config, Store: place, Keys: keys, From: j.from, FromSource: j.fromSource, Wait: j.wait, Checksums: j.checksums,
@@ -117,37 +123,36 @@ func (j *backupCommand) run(cmd *cobra.Command) error {
 	return json.NewEncoder(j.stdout).Encode(result)
 }
 
-// check merges and checks all options before anything is touched.
-func (j *backupCommand) check(cmd *cobra.Command) (origins, error) {
-	from, err := j.complete(cmd.Flags(), j.getenv)
-	if err != nil {
-		return nil, err
+// check merges and checks all options before anything is touched, and returns the name of the set.
+func (j *backupCommand) check(cmd *cobra.Command) (from origins, set string, err error) {
+	if from, err = j.complete(cmd.Flags(), j.getenv); err != nil {
+		return nil, "", err
 	}
 	j.AgentVersion = version
 	if err := j.Validate(); err != nil {
-		return nil, from.nameOf(j.settings, err)
+		return nil, "", from.nameOf(j.settings, err)
 	}
 	refuse := func(flag, value string) error {
 		return &agent.OptionError{Flag: flag, Value: value, Allowed: allowedFor(cmd.Flags().Lookup(flag))}
 	}
 	id, err := j.Identity()
 	if err != nil {
-		return nil, from.nameOf(j.settings, err)
+		return nil, "", from.nameOf(j.settings, err)
 	}
 	if donor, err := agent.ParseIdentity(j.from, -1, id.First); j.from != "" && (err != nil || donor.Base != id.Base) {
-		return nil, refuse("from", j.from)
+		return nil, "", refuse("from", j.from)
 	}
 	switch {
 	case j.wait < 0 || j.wait > maxWait:
-		return nil, refuse("wait", j.wait.String())
+		return nil, "", refuse("wait", j.wait.String())
 	case j.checksums < 0 || j.checksums > maxWait:
-		return nil, refuse("checksums", j.checksums.String())
+		return nil, "", refuse("checksums", j.checksums.String())
 	case j.segment < minSegmentSize || j.segment > backup.MaxSegmentBytes:
-		return nil, refuse("segment-size", fmt.Sprint(j.segment))
+		return nil, "", refuse("segment-size", fmt.Sprint(j.segment))
 	case !slices.Contains([]string{rereadFull, rereadSizes}, j.reread):
-		return nil, refuse("reread", j.reread)
+		return nil, "", refuse("reread", j.reread)
 	}
-	return from, j.keep.check()
+	return from, id.Base, j.keep.check()
 }
 
 // backupResult is what `agent backup` prints. Fields are only ever added.
@@ -189,6 +194,12 @@ func newBackupResult(m *backup.Manifest, url string, took time.Duration) backupR
 		GTIDExecuted: m.GTIDExecuted, GTIDAtLeast: m.GTIDAtLeast, GTIDAtMost: m.GTIDAtMost, LagSeconds: m.LagSeconds,
 		Files: m.Files, Bytes: m.Bytes, StoredBytes: m.StoredBytes, Segments: len(m.Segments), Encrypted: m.Encryption != nil,
 		StartedAt: m.Created, FinishedAt: m.Finished, Seconds: math.Round(took.Seconds()*1000) / 1000,
+	}
+	// What lies between two sets that are the same is that set.
+	least, err := mysqlx.ParseGTIDSet(m.GTIDAtLeast)
+	most, err2 := mysqlx.ParseGTIDSet(m.GTIDAtMost)
+	if r.GTIDExecuted == "" && err == nil && err2 == nil && !least.IsEmpty() && least.Equal(most) {
+		r.GTIDExecuted = least.String()
 	}
 	// Created and Finished are whole seconds; for a small backup the command's own time is the better one.
 	if d := min(max(m.Finished.Sub(m.Created), time.Second), took); d > 0 {

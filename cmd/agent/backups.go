@@ -50,6 +50,16 @@ type backupEntry struct {
 	Verdict catalog.Verdict `json:"verdict"` // of the last checks
 }
 
+// newBackupEntry leaves out the key that a passphrase opens: what is printed goes to more places than the store, and a passphrase can be guessed at.
+func newBackupEntry(e catalog.Entry) backupEntry {
+	if m := e.Manifest; m != nil && m.Encryption != nil {
+		shown, encryption := *m, *m.Encryption
+		encryption.Key = ""
+		shown.Encryption, e.Manifest = &encryption, &shown
+	}
+	return backupEntry{e, e.Verdict()}
+}
+
 func newBackupsList(sur *surroundings) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "list",
@@ -78,7 +88,7 @@ func newBackupsList(sur *surroundings) *cobra.Command {
 		}
 		list := backupList{Store: d.url, ClusterID: d.marker.Cluster, Set: d.marker.Set, Backups: []backupEntry{}}
 		for _, e := range all {
-			list.Backups = append(list.Backups, backupEntry{e, e.Verdict()})
+			list.Backups = append(list.Backups, newBackupEntry(e))
 		}
 		return json.NewEncoder(sur.stdout).Encode(list)
 	}
@@ -165,7 +175,7 @@ decides about the exit code.`,
 			return err
 		}
 		if *asJSON {
-			err = json.NewEncoder(sur.stdout).Encode(backupEntry{e, e.Verdict()})
+			err = json.NewEncoder(sur.stdout).Encode(newBackupEntry(e))
 		} else {
 			err = printPairs(sur.stdout, describe(&e))
 		}

@@ -62,6 +62,7 @@ It fails, after it has shown what it found, if a part of the archive is damaged:
 	flags.StringVar(&f.base, "base", "binlog", "with --dir: what the names of binlogs begin with")
 	flags.IntVar(&f.limit, "limit", defaultFound, "how many transactions to show at most; 0: all")
 	flags.BoolVar(&f.asJSON, "json", false, "print one JSON object per line")
+	f.ignoreSeal = addIgnoreSeal(cmd)
 	bound(cmd, "table", "a table, like shop.orders, or all of a schema, like shop")
 	bound(cmd, "type", "of "+typeNames())
 	bound(cmd, "since", timeAllowed)
@@ -91,6 +92,7 @@ type findCommand struct {
 	dir, base     string
 	limit         int
 	asJSON        bool
+	ignoreSeal    *bool
 	query         find.Query
 }
 
@@ -158,20 +160,16 @@ func (f *findCommand) check(cmd *cobra.Command) error {
 
 // archived returns the segments of the set's archive, and what is wrong with those that are left out.
 func (f *findCommand) archived(ctx context.Context, from origins) (all iter.Seq2[find.Log, error], missing error, err error) {
-	keys, err := f.storeKeys(from, false)
+	d, err := f.openDepot(ctx, from, f.surroundings, shortPatience, *f.ignoreSeal)
 	if err != nil {
 		return nil, nil, err
 	}
-	place, url, err := f.openStore(from, f.surroundings, shortPatience)
-	if err != nil {
-		return nil, nil, err
-	}
-	index, err := archive.Load(ctx, place, keys)
+	index, err := archive.Load(ctx, d.Store, d.keys)
 	if err != nil {
 		return nil, nil, err
 	}
 	if index.Empty() {
-		return nil, nil, &notFoundError{text: "nothing is archived in " + url, hint: "agent run archives the binlogs when it has --store; with --dir the binlogs of a directory are looked through"}
+		return nil, nil, &notFoundError{text: "nothing is archived in " + d.url, hint: "agent run archives the binlogs when it has --store; with --dir the binlogs of a directory are looked through"}
 	}
 	if gaps := index.Gaps(index.Begin()); !gaps.IsEmpty() {
 		fmt.Fprintf(f.stderr, "note: the archive lacks %s: what these did is not known\n", clean(gaps.String(), 300))

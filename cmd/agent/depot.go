@@ -132,5 +132,5 @@ func selectorOf(args []string) (catalog.Selector, error) {
 
 // addIgnoreSeal adds the flag for those who have lost the cluster's secret.
 func addIgnoreSeal(cmd *cobra.Command) *bool {
-	return cmd.Flags().Bool("ignore-seal", false, "take backups that were sealed under a cluster secret that is lost: whoever could write to the store may have changed them")
+	return cmd.Flags().Bool("ignore-seal", false, "take what was sealed under a cluster secret that is lost: whoever could write to the store may have changed it")
 }

@@ -15,6 +15,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"ordinal/agent"
+	"ordinal/backup"
+	"ordinal/backup/store"
 	"ordinal/internal/volume"
 )
 
@@ -162,6 +164,15 @@ func TestExitCodeAndHint(t *testing.T) {
 		{&fs.PathError{Op: "open", Path: "/x", Err: syscall.EROFS}, 77, ""},
 		{&fs.PathError{Op: "write", Path: "/x", Err: syscall.ENOSPC}, 73, ""},
 		{&fs.PathError{Op: "fsync", Path: "/x", Err: syscall.EIO}, 74, ""},
+		{&store.Error{Op: "put", Kind: store.ErrNoSpace}, 73, "make room: `agent backups prune`, a larger volume, or a larger quota"},
+		{fmt.Errorf("x: %w", &store.Error{Op: "list", Kind: store.ErrUnavailable, Remedy: "look there"}), 69, "look there"},
+		{&store.Error{Op: "put", Kind: store.ErrPermission}, 77, ""},
+		{&store.Error{Op: "put", Name: "/nowhere", Kind: store.ErrNoPlace}, 78, ""},
+		{&store.Error{Op: "put", Err: errors.New("tls: unknown certificate authority"), Remedy: "give ca-file"}, 78, "give ca-file"},
+		{&store.Error{Op: "put", Err: errors.New("the server says Strange")}, 74, ""},
+		{&store.ForeignError{Reason: "of somebody else", Remedy: "take another"}, 80, "take another"},
+		{&backup.DamageError{Kind: backup.ErrMissing, Err: &store.Error{Op: "open", Kind: store.ErrNotFound}}, 82, (&backup.DamageError{Kind: backup.ErrMissing}).Hint()},
+		{&backup.WrongKeyError{What: "decryption", Remedy: "give the key"}, 84, "give the key"},
 		{fmt.Errorf("open: %w", volume.ErrLocked), 75, ""},
 		{fmt.Errorf("open: %w", volume.ErrNotWritable), 77, ""},
 		{fmt.Errorf("open: %w", volume.ErrDamaged), 65, ""},

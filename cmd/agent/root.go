@@ -28,6 +28,7 @@ func newRoot(sur *surroundings) *cobra.Command {
 
 As an init container, "agent init" makes the pod's volume ready: it clones the previous pod's data if there is none yet.
 As a sidecar, "agent run" keeps mysqld in its role: the first ordinal is the source, all others are its replicas.
+As a Job, "agent backup" makes a backup into a store; "agent restore" makes data of it again, as of any point in time.
 
 Each option can also be given in the environment: --pod-name is AGENT_POD_NAME. A flag wins over the environment.`,
 		SilenceErrors: true, // report prints them

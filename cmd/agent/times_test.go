@@ -42,3 +42,22 @@ func TestAge(t *testing.T) {
 		}
 	}
 }
+
+// Whatever is taken for an age is one, and says what it is.
+func FuzzAge(f *testing.F) {
+	for _, text := range []string{"0", "36h", "30d", "8w", "-1d", "1h30m", "999999999999999999999d", "w"} {
+		f.Add(text)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		var v, again ageValue
+		if v.Set(text) != nil {
+			return
+		}
+		if d := time.Duration(v); d < 0 || d > maxAge {
+			t.Errorf("Set(%q) = %v", text, d)
+		}
+		if err := again.Set(v.String()); err != nil || again != v {
+			t.Errorf("%q says that it is %q, which is %v (%v)", text, v.String(), time.Duration(again), err)
+		}
+	})
+}
