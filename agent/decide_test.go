@@ -137,6 +137,35 @@ func TestSource(t *testing.T) {
 			closed(peer("mysql-1", clusterA, ours+":1-100"))(v)
 			v.Mysqld.Facts.ServerID = catchUpServerID(100)
 		}), StateGateClosed, actServerID, ""},
+		{"gate, restored, and a sibling is ahead", base(func(v *view) {
+			closed(peer("mysql-1", clusterA, ours+":1-101"))(v)
+			v.Restored = true
+		}), StateGateClosed, actNone, "restored_behind_sibling"},
+		{"gate, restored, served before, and a sibling is ahead", base(func(v *view) {
+			closed(peer("mysql-1", clusterA, ours+":1-101"))(v)
+			v.Restored, v.Served = true, true
+		}), StateGateClosed, actCatchUp, "sibling_ahead"},
+		{"restored, and the archive is to be replayed", base(func(v *view) {
+			closed()(v)
+			v.Replay = &replayView{Target: "the end of the archive", Backup: "b"}
+		}), StateRestoring, actReplay, "about to be executed"},
+		{"the archive is being replayed", base(func(v *view) {
+			closed()(v)
+			v.Replay = &replayView{Running: true, Done: 7, Total: 9}
+		}), StateRestoring, actNone, "7 of 9"},
+		{"the archive could not be replayed a moment ago", base(func(v *view) {
+			closed()(v)
+			v.Replay = &replayView{Failed: "a segment is missing", Resting: true}
+		}), StateRestoring, actNone, "a segment is missing"},
+		{"the archive could not be replayed", base(func(v *view) {
+			closed()(v)
+			v.Replay = &replayView{Failed: "a segment is missing"}
+		}), StateRestoring, actReplay, "replay_failed"},
+		{"nobody knows whether something is to be replayed", base(func(v *view) {
+			closed()(v)
+			v.Replay = &replayView{Damaged: "the journal cannot be read"}
+		}), StateRestoring, actNone, "cannot be read"},
+		{"somebody lets writes in before the replay", base(func(v *view) { v.Replay = &replayView{} }), StateRestoring, actClose, "nothing is written"},
 		{"gate, the second sibling has most", base(closed(peer("mysql-1", clusterA, ours+":1-101"), peer("mysql-2", clusterA, ours+":1-105"))), StateGateClosed, actCatchUp, "mysql-2 has 5"},
 		{"gate, what a sibling has received counts", base(func(v *view) {
 			p := peer("mysql-1", clusterA, ours+":1-90")
