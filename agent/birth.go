@@ -60,25 +60,30 @@ func (p RestorePoint) String() string {
 	return p.Store + "@latest"
 }
 
+// A birth is what a source whose volume is empty, and whose siblings have nothing, begins with.
+type birth struct {
+	point    RestorePoint
+	place    store.Store
+	keys     backup.Keys
+	manifest *backup.Manifest
+	after    *afterwards
+}
+
 // restoreAtBirth gives a source whose volume is empty, and whose siblings have nothing, what the set's store has. It reports false if that is nothing, because
 // the set is being born: then no store was ever this set's. It waits for a store that does not answer, for as long as it takes. An error is one that no waiting
 // would cure.
 func (i *initialiser) restoreAtBirth(ctx context.Context, w *waiter) (restored bool, err error) {
-	if i.cfg.Backups.RestoreFrom == "" || i.id.Role() != RoleSource {
-		return false, nil
-	}
-	point, err := ParseRestorePoint(i.cfg.Backups.RestoreFrom)
-	if err != nil {
-		return false, &OptionError{Flag: "restore-from", Value: i.cfg.Backups.RestoreFrom, Allowed: "URL[@backup|@latest|@time]: " + err.Error()}
-	}
 	pause := newBackoff()
 	for {
-		restored, err := i.restoreOnce(ctx, w, point)
+		b, err := i.planBirth(ctx)
+		if b != nil && err == nil {
+			restored, err = true, i.restore(ctx, w, b)
+		}
 		if ctx.Err() != nil {
 			return false, context.Cause(ctx)
 		}
 		if !errors.Is(err, store.ErrUnavailable) {
-			return restored, err
+			return restored && err == nil, err
 		}
 		w.wait(StateRestoring, DataNo, []Reason{NewReason(CodeStoreUnavailable, "%v", err)})
 		if err := pause.sleep(ctx); err != nil {
@@ -87,34 +92,78 @@ func (i *initialiser) restoreAtBirth(ctx context.Context, w *waiter) (restored b
 	}
 }
 
-// restoreOnce looks at the store and restores what it has.
-func (i *initialiser) restoreOnce(ctx context.Context, w *waiter, point RestorePoint) (bool, error) {
-	keys, err := i.cfg.Backups.Keys()
+// planBirth looks at the store, and changes nothing; nil: the source is to begin empty.
+func (i *initialiser) planBirth(ctx context.Context) (*birth, error) {
+	c := i.cfg.Backups
+	switch {
+	case i.id.Role() != RoleSource:
+		return nil, nil
+	case c.RestoreFrom == "":
+		return nil, i.refuseEmpty(ctx)
+	}
+	b := new(birth)
+	var err error
+	if b.point, err = ParseRestorePoint(c.RestoreFrom); err != nil {
+		return nil, &OptionError{Flag: "restore-from", Value: c.RestoreFrom, Allowed: "URL[@backup|@latest|@time]: " + err.Error()}
+	}
+	if b.keys, err = c.Keys(); err != nil {
+		return nil, err
+	}
+	b.keys.Seal = i.keys.BackupKeys()
+	if b.place, err = c.Open(b.point.Store); err != nil {
+		return nil, err
+	}
+	if b.manifest, err = i.findBackup(ctx, b.place, b.keys, b.point); b.manifest == nil || err != nil {
+		return nil, err
+	}
+	if b.point.Backup == "" {
+		b.after = &afterwards{Target: b.point.Until, Archive: b.point.Store}
+	}
+	return b, nil
+}
+
+// reason says what is restored, and why.
+func (b *birth) reason() Reason {
+	m := b.manifest
+	text := fmt.Sprintf("this source's volume is empty and no sibling has data: backup %s of %s is restored from %s, made at %s, gtid_executed at least %s",
+		m.ID, m.Donor.Pod, b.point.Store, m.Created.Format(time.RFC3339), orNotKnown(m.GTIDAtLeast))
+	if b.after != nil {
+		text += "; then what was archived after it is executed, up to " + b.after.Target.String()
+	}
+	return Reason{Code: CodeRestoring, Message: text}
+}
+
+// refuseEmpty refuses to begin a new cluster where the set's store says that there was one.
+func (i *initialiser) refuseEmpty(ctx context.Context) error {
+	if i.cfg.Backups.Store == "" || i.cfg.AllowEmptySource {
+		return nil
+	}
+	place, err := i.cfg.Backups.Open(i.cfg.Backups.Store)
 	if err != nil {
-		return false, err
+		return err
 	}
-	keys.Seal = i.keys.BackupKeys()
-	place, err := i.cfg.Backups.Open(point.Store)
-	if err != nil {
-		return false, err
+	marker, err := store.ReadMarker(ctx, place)
+	switch {
+	case errors.Is(err, store.ErrNotFound): // the set is being born; whether the place is empty shows when the archive begins
+		return nil
+	case err != nil:
+		return err
 	}
-	m, err := i.findBackup(ctx, place, keys, point)
-	if m == nil || err != nil {
-		return false, err
+	return &RefusedError{
+		Reason: NewReason(CodeBackupKnown, "this source's volume is empty and no sibling has data, but the set had some: the store %s is that of cluster %s, set %q, since %s",
+			i.cfg.Backups.Store, marker.Cluster, marker.Set, marker.Created.Format(time.RFC3339)),
+		Remedy: "restore it: give --restore-from=" + i.cfg.Backups.Store + " to agent init, or use agent restore; to begin a new cluster all the same give another --store, or --allow-empty-source",
 	}
-	i.log.Warn("nobody in the set has data: restoring the set's backup", zap.String("backup", m.ID), zap.Time("made_at", m.Created),
-		zap.String("gtid_at_least", m.GTIDAtLeast), zap.Stringer("restore_from", point))
-	var after *afterwards
-	if point.Backup == "" {
-		after = &afterwards{Target: point.Until, Archive: point.Store}
-	}
-	meter := newRestoreMeter(ctx, i.log, m, i.beat.Beat, w.show)
+}
+
+// restore does what was planned.
+func (i *initialiser) restore(ctx context.Context, w *waiter, b *birth) error {
+	i.log.Warn("restoring the set's backup", zap.Stringer("why", b.reason()))
+	meter := newRestoreMeter(ctx, i.log, b.manifest, i.beat.Beat, w.show)
 	defer meter.stop()
-	r := restoration{Store: place, Keys: keys, Manifest: m, Log: i.log, Meter: meter.read}
-	if _, err := r.ontoVolume(ctx, i.vol, nil, after); err != nil {
-		return false, err
-	}
-	return true, nil
+	r := restoration{Store: b.place, Keys: b.keys, Manifest: b.manifest, Log: i.log, Meter: meter.read}
+	_, err := r.ontoVolume(ctx, i.vol, nil, b.after)
+	return err
 }
 
 // findBackup chooses the backup to restore; nil: the store has never been anybody's.

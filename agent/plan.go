@@ -22,6 +22,7 @@ const (
 	DecideStartEmpty   Decision = "start_empty"   // the image initialises a new database
 	DecideClone        Decision = "clone"
 	DecideReverseClone Decision = "reverse_clone" // the source gets its data back from a replica
+	DecideRestore      Decision = "restore"       // the set's backup, because nobody has data
 	DecideGoOn         Decision = "go_on"         // with an unfinished clone
 	DecideDiscard      Decision = "discard"       // what is unfinished and nobody's
 	DecideUndo         Decision = "undo"          // bring data back from quarantine, as somebody asked

@@ -58,9 +58,32 @@ func planCopy(ctx context.Context, self self, content *volume.Content, local *Pl
 		return p, err
 	}
 	p := c.plan(next)
+	if next.Step == donorNoData {
+		if p, err = i.birthPlan(ctx, p); err != nil {
+			p, err = refusal(self.id, content, err)
+		}
+		if p == nil {
+			return nil, err
+		}
+		p.Siblings = siblings(c.asked)
+	}
 	p.Volume, p.GTIDExecuted = local.Volume, local.GTIDExecuted
 	if local.step == stepPutAside {
 		p.Quarantined = "the present data, as somebody asked"
+	}
+	return p, err
+}
+
+// birthPlan is what follows when nobody has data: empty, or what the set's store has.
+func (i *initialiser) birthPlan(ctx context.Context, empty *Plan) (*Plan, error) {
+	b, err := i.planBirth(ctx)
+	if b == nil || err != nil {
+		return empty, err
+	}
+	p := newPlan(i.id).because(b.reason())
+	p.Decision, p.BytesNeeded = DecideRestore, &b.manifest.Bytes
+	if free, _, err := space(i.cfg.Volume); err == nil {
+		p.BytesFree = &free
 	}
 	return p, nil
 }

@@ -97,6 +97,7 @@ const (
 	CodeRestoredBehind   Code = "restored_behind_sibling"
 	CodeStoreUnavailable Code = "store_unavailable"
 	CodeNoBackup         Code = "no_backup"
+	CodeBackupKnown      Code = "backup_known"
 	CodeArchiveGap       Code = "archive_gap"
 	CodeArchiveLate      Code = "archive_late"
 )
@@ -191,6 +192,7 @@ func Codes() []CodeDoc {
 		{CodeRestoredBehind, "This source was restored from a backup, and a sibling has transactions that came after it. Nobody knows whether they are wanted: it takes no writes.", "If they are to be undone, delete the replicas' volumes: they clone the restored data. If they are wanted, bring the old data back (`agent quarantine undo`), or delete this pod's volume: it is cloned from the sibling."},
 		{CodeStoreUnavailable, "The store with the backups does not answer. Nothing is decided without it.", "See what is wrong with it; the message says what it said."},
 		{CodeNoBackup, "The store is this set's and has no backup that can be restored.", "If the set is to start empty: `--allow-empty-source`."},
+		{CodeBackupKnown, "The source's volume is empty and no sibling has data, but the set's store says that there was some. Nothing is started empty.", "Restore it: `--restore-from`, or `agent restore`. To begin a new cluster: another `--store`, or `--allow-empty-source`."},
 		{CodeArchiveGap, "The archive of the binlogs lacks transactions that were purged before they were archived: no point in time behind them can be reached from an older backup.", "Make a new backup: points after it can be reached. Keep binlogs longer."},
 		{CodeArchiveLate, "The archive of the binlogs is far behind; the message says why.", "Read the message."},
 

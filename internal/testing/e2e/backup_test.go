@@ -7,7 +7,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -191,4 +193,15 @@ func TestRestoreBeforeADrop(t *testing.T) {
 	}
 	must(t, s.Exec(ctx, 0, "INSERT INTO shop.orders VALUES (4)"))
 	mustBeEqual(ctx, t, s)
+
+	t.Log("every volume is gone, and nobody said what to restore: with a backup known, nothing is started empty")
+	loseEverything(ctx, t, s)
+	must(t, s.Scale(ctx, 2))
+	waitFor(ctx, t, "the source to refuse to start empty", func() bool { return slices.Contains(s.ExitCodes(0, localset.Init), 80) })
+	if log := s.LogTail(0, localset.Init, 40); !strings.Contains(log, "backup_known") {
+		t.Errorf("agent init does not say why: %s", log)
+	}
+	if _, err := os.Stat(filepath.Join(s.Pod(0).Volume, "gen")); err == nil {
+		t.Error("something was begun on the empty volume")
+	}
 }
