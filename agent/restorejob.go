@@ -104,6 +104,9 @@ func (j *RestoreJob) Plan(ctx context.Context) (*RestorePlan, error) {
 	if j.Until == nil {
 		return p, nil
 	}
+	if at := j.Until.Time; !at.IsZero() && m.Finished.After(at) {
+		return nil, &tooNewError{backup: m.ID, finished: m.Finished, until: at}
+	}
 	plan, err := j.planReplay(ctx)
 	if err != nil {
 		return nil, err
@@ -183,6 +186,22 @@ func (e *spaceError) Hint() string { return "make room, or give a larger volume;
 
 // ExitCode returns ExitCannotCreate.
 func (e *spaceError) ExitCode() int { return ExitCannotCreate }
+
+// A tooNewError says that a backup may hold what was committed after the time that is asked for.
+type tooNewError struct {
+	backup          string
+	finished, until time.Time
+}
+
+func (e *tooNewError) Error() string {
+	return fmt.Sprintf("backup %s was finished at %s, after %s: what is in it may be newer than asked for", e.backup, e.finished.UTC().Format(time.RFC3339), e.until.UTC().Format(time.RFC3339Nano))
+}
+
+// Hint tells the operator what to do.
+func (e *tooNewError) Hint() string { return "choose an older backup: agent backups list" }
+
+// ExitCode returns ExitNotRestorable.
+func (e *tooNewError) ExitCode() int { return ExitNotRestorable }
 
 // restorable says why data may not be restored onto a volume in its state.
 func restorable(c *volume.Content) error {

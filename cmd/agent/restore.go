@@ -167,6 +167,11 @@ func (r *restoreCommand) target(cmd *cobra.Command, args []string) error {
 	r.replays = len(given) > 0 && (r.toEnd || given[0] != "--to-end")
 	_, unnamed := backup.ParseID(r.selector.String())
 	r.named = unnamed == nil
+	if !r.named && !r.until.Time.IsZero() {
+		if r.selector, err = catalog.ParseSelector("@" + r.until.Time.Format(time.RFC3339Nano)); err != nil {
+			return err
+		}
+	}
 	if r.until.GTIDs, err = mysqlx.ParseGTIDSet(r.toGTID); err != nil || r.toGTID == "" && cmd.Flags().Changed("to-gtid") {
 		return refuse("to-gtid", r.toGTID)
 	}
@@ -177,7 +182,7 @@ func (r *restoreCommand) target(cmd *cobra.Command, args []string) error {
 }
 
 // plan chooses the backup, and finds out what would be done with it. Of several it is the newest from which the target can be reached: one that is beyond it
-// already is passed over.
+// already is passed over. For a time that is one that was finished later: an archive that begins with it could not tell what in it was committed after the time.
 func (r *restoreCommand) plan(ctx context.Context, d *depot, log *zap.Logger) (*agent.RestoreJob, *agent.RestorePlan, error) {
 	job := &agent.RestoreJob{Store: d.Store, StoreURL: d.url, Keys: d.keys, Volume: r.Volume, Into: r.into, Mysqld: r.mysqld, Log: log}
 	if r.replays {
@@ -187,6 +192,9 @@ func (r *restoreCommand) plan(ctx context.Context, d *depot, log *zap.Logger) (*
 		var err error
 		if job.Manifest, err = d.find(ctx, r.selector, func(text string) { log.Warn(text) }); err != nil {
 			return nil, nil, err
+		}
+		if at := r.until.Time; r.replays && !at.IsZero() && job.Manifest.Finished.After(at) {
+			return nil, nil, &tooLateError{job.Manifest, at}
 		}
 		plan, err := r.planFor(ctx, d, job)
 		return job, plan, err
@@ -229,6 +237,21 @@ func (r *restoreCommand) planFor(ctx context.Context, d *depot, job *agent.Resto
 	}
 	return plan, err
 }
+
+// A tooLateError says that a backup may have what was committed after the time that is asked for.
+type tooLateError struct {
+	manifest *backup.Manifest
+	at       time.Time
+}
+
+func (e *tooLateError) Error() string {
+	return fmt.Sprintf("backup %s was finished at %s, after %s: it may have what was committed in between",
+		e.manifest.ID, e.manifest.Finished.UTC().Format(time.RFC3339), e.at.UTC().Format(time.RFC3339Nano))
+}
+func (e *tooLateError) Hint() string {
+	return "name an older backup, or none: then the newest one is taken that was finished before"
+}
+func (e *tooLateError) ExitCode() int { return agent.ExitNotRestorable }
 
 // olderThan returns those before the one with the id, which sort by time.
 func olderThan(all []catalog.Entry, id string) []catalog.Entry {

@@ -8,7 +8,6 @@
 //
 //	info "ordinal v1 certificate authority"        32 bytes   seed of the authority's Ed25519 key
 //	info "ordinal v1 account agent"                20 bytes   password of the agent's account
-//	info "ordinal v1 backup seal"                  32 bytes   key that backups are sealed with
 //	info "ordinal v1 backup seal"                  32 bytes   key that backups and archives are sealed with
 //	info "ordinal v1 account replication <id>"     20 bytes   password of the replication account of the cluster <id>
 //
