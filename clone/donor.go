@@ -259,7 +259,7 @@ func (d *Donor) reopen(s *session) (*protocol.Session, error) {
 		if err != nil && ctx.Err() != nil {
 			return nil, context.Cause(ctx)
 		}
-		if errors.Is(err, os.ErrDeadlineExceeded) {
+		if errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, context.DeadlineExceeded) {
 			return nil, protocol.ErrCloneInProgress // a dial notices the end of ctx before ctx does
 		}
 		if err == nil || !errors.Is(err, protocol.ErrCloneInProgress) {

@@ -130,7 +130,7 @@ func New(o Options) (*Store, error) {
 		Secure:       secure,
 		Region:       o.Region,
 		Transport:    transport,
-		BucketLookup: minio.BucketLookupType(o.Addressing),
+		BucketLookup: lookup(o.Addressing),
 		MaxRetries:   1, // what is worth a retry is for us to say, and for how long
 	})
 	if err != nil {
@@ -210,3 +210,14 @@ type stalledError struct{ after time.Duration }
 func (e *stalledError) Error() string   { return fmt.Sprintf("no byte moved for %v", e.after) }
 func (e *stalledError) Timeout() bool   { return true }
 func (e *stalledError) Temporary() bool { return true }
+
+// lookup is what the client library calls it.
+func lookup(a Addressing) minio.BucketLookupType {
+	switch a {
+	case AddressingPath:
+		return minio.BucketLookupPath
+	case AddressingHost:
+		return minio.BucketLookupDNS
+	}
+	return minio.BucketLookupAuto
+}
