@@ -133,7 +133,7 @@ func (a *archivist) listen(v view, d verdict) *archive.Status {
 		}
 		for _, p := range v.Siblings {
 			if p.Pod == a.appointed && p.Kind == PeerAnswered && p.Status.Archive != nil && p.Status.Archive.Pod == p.Pod {
-				return &p.Status.Archive.Status
+				return relayed(p)
 			}
 		}
 	case v.Role == RoleReplica && v.sourceTold():
@@ -142,13 +142,23 @@ func (a *archivist) listen(v view, d verdict) *archive.Status {
 			a.appointed = s.Archive.Pod
 		}
 		if executed, err := mysqlx.ParseGTIDSet(s.GTIDExecuted); err == nil && s.State == StateSource {
-			a.source = mysqlx.BinlogState{At: v.Source.Observed.UTC(), ServerUUID: s.ServerUUID, Version: s.ServerVersion, Executed: executed, Writable: true}
+			a.source = mysqlx.BinlogState{At: s.ObservedAt.UTC(), Seen: v.Source.Observed, ServerUUID: s.ServerUUID, Version: s.ServerVersion, Executed: executed, Writable: true}
 		}
 		if s.Archive != nil {
-			return &s.Archive.Status
+			return relayed(v.Source)
 		}
 	}
 	return nil
+}
+
+// relayed is what another pod has told of the archive, as of now.
+func relayed(p PeerAnswer) *archive.Status {
+	s := p.Status.Archive.Status
+	if s.RPO != nil {
+		rpo := *s.RPO + time.Since(p.Observed).Seconds()
+		s.RPO = &rpo
+	}
+	return &s
 }
 
 // archiveLate is how far the archive may be behind before that is worth saying.

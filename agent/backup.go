@@ -221,15 +221,14 @@ func (r *backupRun) from(ctx context.Context, d backupDonor, offer *clone.Offer)
 		if err != nil {
 			return backup.Copied{}, err
 		}
+		ended := time.Now()
 		copied := backup.Copied{Files: sum.Files, Bytes: sum.Bytes, Pages: sum.Pages}
 		if known {
 			if copied.Attachments, err = r.attach(ctx, d, before); err != nil {
 				return backup.Copied{}, err
 			}
 		}
-		if after := r.client.Ask(ctx, d.Answer.Ordinal); after.Kind == PeerAnswered && after.Observed.After(time.Now().Add(-DefaultPeerTimeout)) {
-			copied.GTIDAtMost = after.Status.GTIDExecuted
-		}
+		copied.GTIDAtMost = r.executedAfter(ctx, d, ended)
 		meter.check()
 		return copied, nil
 	})
@@ -267,6 +266,22 @@ func (r *backupRun) own(ctx context.Context, job backup.Job, copy func(context.C
 		return nil, err
 	}
 	return m, hold.Confirm(ctx)
+}
+
+// executedAfter asks the donor what it had executed at some moment after the given one; "" if it does not say so in time. What a pod says of itself is as old as
+// its latest look at its server: what it says at once may be from before the end of the copy.
+func (r *backupRun) executedAfter(ctx context.Context, d backupDonor, at time.Time) string {
+	ctx, cancel := context.WithTimeout(ctx, DefaultPeerTimeout)
+	defer cancel()
+	for pause := newBackoff(); ; {
+		a := r.client.Ask(ctx, d.Answer.Ordinal)
+		if a.Kind == PeerAnswered && a.Observed.After(at) && a.Status.State != StateWaitingForMysqld {
+			return a.Status.GTIDExecuted
+		}
+		if pause.sleep(ctx) != nil {
+			return ""
+		}
+	}
 }
 
 // attach reads the donor's tables once more, and makes of both what goes along with the backup.

@@ -37,7 +37,7 @@ func testAccounts(t *testing.T, s *mysqltest.Server) {
 	for _, host := range []string{"localhost", "127.0.0.1", "::1"} {
 		grantee := fmt.Sprintf("`ordinal_agent`@`%s`", host)
 		want := [][]string{
-			{"GRANT RELOAD, SHUTDOWN, PROCESS, REPLICATION CLIENT, SHOW VIEW ON *.* TO " + grantee},
+			{"GRANT RELOAD, SHUTDOWN, PROCESS, REPLICATION SLAVE, REPLICATION CLIENT, SHOW VIEW ON *.* TO " + grantee},
 			{"GRANT BACKUP_ADMIN,CONNECTION_ADMIN,REPLICATION_SLAVE_ADMIN,SYSTEM_VARIABLES_ADMIN ON *.* TO " + grantee},
 			{"GRANT SELECT ON `performance_schema`.* TO " + grantee},
 			{"GRANT SELECT (`Host`, `User`) ON `mysql`.`user` TO " + grantee},

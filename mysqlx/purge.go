@@ -99,6 +99,7 @@ func (db *DB) SetAutoPurge(ctx context.Context, on bool) error {
 // A BinlogState is what a server has executed at one moment.
 type BinlogState struct {
 	At         time.Time // by the server's clock, UTC
+	Seen       time.Time // the same moment by this process's clock, or earlier
 	ServerUUID string
 	Version    string
 	Executed   GTIDSet
@@ -108,7 +109,7 @@ type BinlogState struct {
 
 // BinlogState asks for all of it in one statement. What a client was told to be committed before is in Executed.
 func (db *DB) BinlogState(ctx context.Context) (BinlogState, error) {
-	var s BinlogState
+	s := BinlogState{Seen: time.Now()}
 	var micros int64
 	var executed, purged string
 	err := db.db.QueryRowContext(ctx, `SELECT CAST(UNIX_TIMESTAMP(SYSDATE(6)) * 1000000 AS SIGNED), @@GLOBAL.server_uuid, @@GLOBAL.version, @@GLOBAL.gtid_executed,

@@ -61,9 +61,8 @@ func (a *Archiver) Run(ctx context.Context) error {
 // sample asks now and then what the source has executed.
 func (a *Archiver) sample(ctx context.Context) error {
 	for {
-		seen := time.Now()
 		if state, err := a.o.Source.BinlogState(ctx); err == nil {
-			a.board.sampled(sample{state.Executed, state.At, seen})
+			a.board.sampled(sample{state.Executed, state.At, state.Seen})
 		}
 		if rest(ctx, sampleEvery) != nil {
 			return nil

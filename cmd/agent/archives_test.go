@@ -129,7 +129,7 @@ func (p *player) read(name string, raw []byte) error {
 // BinlogState implements archive.Server.
 func (p *player) BinlogState(ctx context.Context) (mysqlx.BinlogState, error) {
 	return mysqlx.BinlogState{
-		At: time.Now().UTC(), ServerUUID: "5b2a1c3e-e5b2-11f1-927f-02fc00000001", Version: "9.7.4", Executed: p.executed, Writable: true,
+		At: time.Now().UTC(), Seen: time.Now(), ServerUUID: "5b2a1c3e-e5b2-11f1-927f-02fc00000001", Version: "9.7.4", Executed: p.executed, Writable: true,
 	}, ctx.Err()
 }
 

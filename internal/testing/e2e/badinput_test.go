@@ -140,7 +140,7 @@ func TestBadInput(t *testing.T) {
 			what, hint string
 		}{
 			{[]string{"--secret-file=x"}, 2, "unknown flag: --secret-file", "agent status --help"},
-			{[]string{"--pod-name=mysql"}, 78, `pod name "mysql" gives no ordinal`, "POD_NAME"},
+			{[]string{"--pod-name=mysql"}, 78, `pod name "mysql" gives no ordinal`, "--set mysql"},
 			{[]string{"--pod-name=mysql-0", "--peer-host=x"}, 2, `--peer-host="x"`, `\{ordinal\}`},
 		} {
 			o := startAgent(t, p.bin, &syscall.SysProcAttr{}, append([]string{"status"}, tt.args...)...).wait(ctx)
