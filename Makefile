@@ -43,7 +43,7 @@ check: format vet lint ## Check format, vet, lint and the rules of the architect
 demo: build ## Start three Pods from nothing and prove what they promise (KEEP=1: leave them running)
 	go run ./internal/testing/demo
 
-bench: build ## Measure a clone against CLONE INSTANCE, tar and the disk (QUICK=1: a look; DOCS=1: into docs/benchmarks.md)
+bench: build ## Measure clones, backups and replays against the server's own tools, tar and cp (QUICK=1: a look; DOCS=1: into docs/benchmarks.md)
 	go run ./internal/testing/bench $(if $(QUICK),-quick) $(if $(DOCS),-docs docs/benchmarks.md) $(BENCHFLAGS)
 
 soak: ## Five Pods under load while things go wrong, for MINUTES (10); as root (SEED=n replays a plan; SOAKFLAGS)

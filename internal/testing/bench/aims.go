@@ -16,6 +16,10 @@ const (
 	aimKept       = 0.9  // of the source's transactions go on during a limited clone
 	aimLeft       = 1.5  // times what the server's own clone leaves goes on during an unlimited one
 	aimFlat       = 1.25 // times the memory at the largest size, at most
+
+	aimLoad   = 5.0 // times the rate at which a dump is loaded, until a server has the data
+	aimRaw    = 0.8 // times the rate of a raw copy to the same store, and of one back
+	aimReplay = 3.0 // times the transactions per second of mysqlbinlog | mysql
 )
 
 // aimedSize is the least data for which the aims are meant, in bytes.

@@ -47,7 +47,7 @@ func (b *bench) run(ctx context.Context) (*result, error) {
 	for i, place := range b.dirs {
 		phases := b.phases
 		if i > 0 {
-			phases = slices.DeleteFunc(slices.Clone(phases), func(p string) bool { return p == phaseMemory || p == phaseTables })
+			phases = slices.DeleteFunc(slices.Clone(phases), func(p string) bool { return p != phaseCopies && p != phaseWrites })
 		}
 		if len(phases) == 0 {
 			continue
@@ -112,8 +112,10 @@ func (b *bench) measureAt(ctx context.Context, place string, phases list) (err e
 	}
 	f := found{Place: place, FileSystem: fileSystem(dir)}
 	err = b.at(ctx, dir, func(ctx context.Context, s *site) error {
-		if err := s.fill(ctx, int64(b.size)); err != nil {
-			return err
+		if !slices.Equal(phases, list{phaseBackups}) { // which has rows of its own
+			if err := s.fill(ctx, int64(b.size)); err != nil {
+				return err
+			}
 		}
 		for _, phase := range []struct {
 			name    string
@@ -121,6 +123,7 @@ func (b *bench) measureAt(ctx context.Context, place string, phases list) (err e
 		}{
 			{phaseCopies, (*site).measureCopies},
 			{phaseWrites, (*site).measureWrites},
+			{phaseBackups, (*site).measureBackups},
 			{phaseMemory, (*site).measureMemory},
 			{phaseTables, (*site).measureTables}, // the last: it drops the rows
 		} {

@@ -1,12 +1,13 @@
 // Command bench measures a clone by the agent against the server's own CLONE INSTANCE, a cold copy by tar and the bare disk, on the same
 // data, on one machine, in turns; on a disk and on a memory file system. It also measures what a clone takes from the source's writers,
-// memory at two sizes, many small tables, and what the agent is promised to stay below. Everything is real: mysqld, the agent, TLS, the
-// disk; only Kubernetes is played by localset. See docs/benchmarks.md.
+// backups, restores and replays against the server's own tools and cp, memory at two sizes, many small tables, and what the agent is
+// promised to stay below. Everything is real: mysqld, the agent, TLS, the disk; only Kubernetes is played by localset. See
+// docs/benchmarks.md.
 //
-//	go run ./internal/testing/bench [-quick] [-dirs disk,mem] [-phases copies,writes,memory,tables] [-docs FILE] …
+//	go run ./internal/testing/bench [-quick] [-dirs disk,mem] [-phases copies,writes,backups,memory,tables] [-docs FILE] …
 //
-// Its parts: places.go and site.go say where it runs, contenders.go who runs, phase_*.go what is measured, result.go what is found,
-// aims.go what was hoped for, report.go and table.go how it is printed.
+// Its parts: places.go and site.go say where it runs, contenders.go, keep_*.go and replay.go who runs, phase_*.go what is measured,
+// result*.go what is found, aims.go what was hoped for, report*.go and table.go how it is printed.
 //
 // It exits 0 when all limits hold, 1 when one does not or something went wrong. A ratio is no limit: it depends on the machine.
 package main
@@ -42,7 +43,7 @@ func main() {
 
 func run(o options) error {
 	if o.docs != "" { // found out now, not after half an hour
-		if _, err := withResults(o.docs, ""); err != nil {
+		if _, err := withResults(o.docs, section{marks: resultsMarks}, section{marks: backupsMarks}); err != nil {
 			return err
 		}
 	}
@@ -98,7 +99,7 @@ func measure(o options) (_ *result, err error) {
 // publish prints what was found in the forms that were asked for.
 func publish(o options, r *result) error {
 	if o.docs != "" {
-		content, err := withResults(o.docs, r.markdown())
+		content, err := withResults(o.docs, r.sections()...)
 		if err != nil {
 			return err
 		}

@@ -31,32 +31,36 @@ type options struct {
 	memory sizes // data files while memory is watched
 	tables int   // small tables
 
+	transactions int // that are replayed
+
 	json, markdown bool
 	docs, from     string
 }
 
 // Phases, in the order in which they run.
 const (
-	phaseCopies = "copies"
-	phaseWrites = "writes"
-	phaseMemory = "memory"
-	phaseTables = "tables"
+	phaseCopies  = "copies"
+	phaseWrites  = "writes"
+	phaseBackups = "backups"
+	phaseMemory  = "memory"
+	phaseTables  = "tables"
 )
 
 // quick are the values of -quick: everything once, nothing to rely on.
 var quick = map[string]string{
 	"size": "200MB", "rounds": "1", "starts": "3", "window": "5s", "rest": "2s", "memory": "200MB,300MB", "tables": "300",
+	"transactions": "2000",
 }
 
 // parse reads the command line. It prints what is wrong and returns false if something is.
 func parse(args []string, stderr io.Writer) (o options, ok bool) {
-	o = options{dirs: list{placeDisk, placeMemory}, phases: list{phaseCopies, phaseWrites, phaseMemory, phaseTables},
+	o = options{dirs: list{placeDisk, placeMemory}, phases: list{phaseCopies, phaseWrites, phaseBackups, phaseMemory, phaseTables},
 		size: 2e9, rate: 50e6, memory: sizes{2e9, 8e9}}
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	flags.StringVar(&o.agent, "agent", "bin/agent", "the agent's program; built from source if it does not exist")
 	flags.Var(&o.dirs, "dirs", "where to put the data, one after the other: disk (the temporary folder), mem (a memory file system), paths")
-	flags.Var(&o.phases, "phases", "what to measure; memory and tables only in the first of -dirs")
+	flags.Var(&o.phases, "phases", "what to measure; backups, memory and tables only in the first of -dirs")
 	quickly := flags.Bool("quick", false, "a look: everything once, with little data, where another flag does not say otherwise")
 
 	flags.Var(&o.size, "size", "data files to copy, at least")
@@ -73,6 +77,7 @@ func parse(args []string, stderr io.Writer) (o options, ok bool) {
 
 	flags.Var(&o.memory, "memory", "data files while memory is watched")
 	flags.IntVar(&o.tables, "tables", 20000, "small tables")
+	flags.IntVar(&o.transactions, "transactions", 20000, "transactions that are archived after a backup, and replayed")
 
 	flags.BoolVar(&o.json, "json", false, "print JSON instead of tables")
 	flags.BoolVar(&o.markdown, "markdown", false, "print Markdown instead of tables")
@@ -101,11 +106,11 @@ func parse(args []string, stderr io.Writer) (o options, ok bool) {
 }
 
 func (o options) problem(extra int) string {
-	known := list{phaseCopies, phaseWrites, phaseMemory, phaseTables}
+	known := list{phaseCopies, phaseWrites, phaseBackups, phaseMemory, phaseTables}
 	switch {
 	case extra > 0:
 		return "takes no arguments"
-	case o.size < 50e6 || o.rounds < 1 || o.starts < 1 || o.tables < 1 || o.connections < 1 || o.rate < 1:
+	case o.size < 50e6 || o.rounds < 1 || o.starts < 1 || o.tables < 1 || o.transactions < 1 || o.connections < 1 || o.rate < 1:
 		return "want -size of 50MB or more, and at least 1 for all that is counted"
 	case o.window <= 0 || o.rest <= 0 || o.latency < 0:
 		return "want times above 0"

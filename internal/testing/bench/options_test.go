@@ -34,7 +34,7 @@ func TestParse(t *testing.T) {
 		t.Fatal("parse() refused")
 	}
 	switch {
-	case o.rounds != 5 || o.size != 200e6 || o.window != 5*time.Second || o.tables != 300:
+	case o.rounds != 5 || o.size != 200e6 || o.window != 5*time.Second || o.tables != 300 || o.transactions != 2000:
 		t.Errorf("-quick -rounds 5: rounds %d, size %d, window %v, tables %d", o.rounds, o.size, o.window, o.tables)
 	case !slices.Equal(o.dirs, list{"/srv", "mem"}) || !slices.Equal(o.memory, sizes{300e6, 8e9}):
 		t.Errorf("dirs %q, memory %d", o.dirs, o.memory)
@@ -46,7 +46,7 @@ func TestParse(t *testing.T) {
 		t.Errorf("parse() without flags = %+v, %v; want what the aims are meant for", o, ok)
 	}
 	for _, args := range []string{"argument", "-size 1MB", "-rounds 0", "-dirs ,", "-phases all", "-way --copy=direct", "-way x:copy", "-window 0s", "-json -markdown",
-		"-memory ,"} {
+		"-memory ,", "-transactions 0"} {
 		var said bytes.Buffer
 		if _, ok := parse(strings.Fields(args), &said); ok || said.Len() == 0 {
 			t.Errorf("parse(%q) = %v and says %q; want to be refused with a reason", args, ok, said.String())
@@ -77,6 +77,9 @@ func TestNeed(t *testing.T) {
 	copies, memory, small := o.need(list{phaseCopies}), o.need(list{phaseCopies, phaseMemory}), o.need(list{phaseTables})
 	if copies < 4e9 || memory < 16e9 || small < 20e9 {
 		t.Errorf("need() = %d, %d, %d; want room for the data and a copy", copies, memory, small)
+	}
+	if kept := o.need(list{phaseBackups}); kept < 10e9 {
+		t.Errorf("need() for backups = %d; want room for the data, a backup, a dump, a raw copy, and what is restored", kept)
 	}
 	dir := t.TempDir()
 	if missing, err := room(dir, 1); missing != "" || err != nil {

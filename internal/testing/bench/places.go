@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -40,7 +41,8 @@ func makeDir(place string) (string, error) {
 // smallTable is what an empty table takes, in bytes: seven pages.
 const smallTable = 7 * 16 << 10
 
-// need returns how many bytes a place must have free: for the data, one copy, and what servers write besides.
+// need returns how many bytes a place must have free: for the data, one copy, or one in each form that backups are kept in and one more
+// that is restored, and what servers write besides.
 func (o options) need(phases list) int64 {
 	const servers = 1500e6 // two redo logs, undo logs, binary logs of one step of fill, the servers' own tables
 	most := int64(o.size)
@@ -52,7 +54,11 @@ func (o options) need(phases list) int64 {
 			most = max(most, int64(o.tables)*smallTable)
 		}
 	}
-	return 2*most + servers
+	need := 2 * most
+	if slices.Contains(phases, phaseBackups) {
+		need = max(need, 6*int64(o.size))
+	}
+	return need + servers
 }
 
 // room says what is missing at dir, "" if nothing is.

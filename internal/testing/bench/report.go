@@ -20,14 +20,28 @@ func (r *result) text() string {
 }
 
 // markdown is the report for a document.
-func (r *result) markdown() string {
+func (r *result) markdown() string { return r.document(r.tables()) }
+
+// sections are the parts of the report that have a place of their own in a document, of which there are results.
+func (r *result) sections() (list []section) {
+	if tables := r.copyTables(); len(tables) > 0 {
+		list = append(list, section{resultsMarks, r.document(tables)})
+	}
+	if tables := r.backupTables(); len(tables) > 0 {
+		list = append(list, section{backupsMarks, r.document(tables)})
+	}
+	return list
+}
+
+// document is some tables, with what their figures depend on.
+func (r *result) document(tables []table) string {
 	var parts []string
 	var preface strings.Builder
 	for _, line := range r.preface() {
 		fmt.Fprintf(&preface, "- %s\n", line)
 	}
 	parts = append(parts, preface.String())
-	for _, t := range r.tables() {
+	for _, t := range tables {
 		parts = append(parts, t.markdown())
 	}
 	return strings.Join(parts, "\n")
@@ -47,11 +61,10 @@ func (r *result) preface() []string {
 	return lines
 }
 
-func (r *result) tables() []table {
-	var list []table
-	if t := r.aimsTable(); len(t.rows) > 0 {
-		list = append(list, t)
-	}
+func (r *result) tables() []table { return append(r.copyTables(), r.backupTables()...) }
+
+// copyTables are all but those of backups.
+func (r *result) copyTables() (list []table) {
 	for _, s := range r.Sites {
 		if len(s.Copies) > 0 {
 			list = append(list, copiesTable("Copies on "+s.where(), s.Copies), cpuTable("CPU seconds per GB on "+s.where(), s.Copies))
@@ -65,6 +78,15 @@ func (r *result) tables() []table {
 		if s.Tables != nil {
 			list = append(list, s.tablesTable())
 		}
+	}
+	if len(list) == 0 {
+		return nil
+	}
+	if t := aimsTable("Aims: "+r.Way, r.aims()); len(t.rows) > 0 {
+		if r.small() {
+			t.notes = append(t.notes, smallNote())
+		}
+		list = append([]table{t}, list...)
 	}
 	return append(list, r.limitsTable())
 }
@@ -84,13 +106,14 @@ func (r *result) small() bool {
 	})
 }
 
-func (r *result) aimsTable() table {
-	t := table{title: "Aims: " + r.Way, head: []string{"ratio", "on", "wanted", "found", "min … max", "verdict"}}
-	for _, a := range r.aims() {
+func smallNote() string {
+	return fmt.Sprintf("The aims are meant for %d GB or more: this was a look.", aimedSize/1_000_000_000)
+}
+
+func aimsTable(title string, aims []aim) table {
+	t := table{title: title, head: []string{"ratio", "on", "wanted", "found", "min … max", "verdict"}}
+	for _, a := range aims {
 		t.add(a.what, a.where, a.wantedText(), fmt.Sprintf("%.2f", a.found.median), fmt.Sprintf("%.2f … %.2f", a.found.min, a.found.max), a.verdict())
-	}
-	if r.small() {
-		t.notes = append(t.notes, fmt.Sprintf("The aims are meant for %d GB or more: this was a look.", aimedSize/1_000_000_000))
 	}
 	return t
 }

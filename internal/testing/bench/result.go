@@ -37,6 +37,7 @@ type found struct {
 	Writes     []written `json:"writes,omitempty"`
 	Memory     []watched `json:"memory,omitempty"`
 	Tables     *tables   `json:"tables,omitempty"`
+	Backups    *backups  `json:"backups,omitempty"`
 }
 
 // figures are all runs of a contender, one per round.

@@ -185,28 +185,32 @@ func TestWithResults(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	write("before\n" + beginResults + "old\n" + endResults + "after\n")
+	first, second := resultsMarks, backupsMarks
+	write("before\n" + first.begin + "old\n" + first.end + "between\n" + second.begin + "kept\n" + second.end + "after\n")
 	for _, text := range []string{"first\n", "second\n"} { // again and again
-		got, err := withResults(path, text)
+		got, err := withResults(path, section{first, text})
 		if err != nil {
 			t.Fatal(err)
 		}
-		if want := "before\n" + beginResults + "\n" + text + "\n" + endResults + "after\n"; string(got) != want {
+		if want := "before\n" + first.begin + "\n" + text + "\n" + first.end + "between\n" + second.begin + "kept\n" + second.end + "after\n"; string(got) != want {
 			t.Errorf("withResults() = %q, want %q", got, want)
 		}
 		write(string(got))
 	}
-	for _, content := range []string{"", beginResults, endResults + beginResults} {
+	if got, err := withResults(path, section{second, "new\n"}, section{first, "new\n"}); err != nil || strings.Count(string(got), "new") != 2 {
+		t.Errorf("withResults() of two sections = %q, %v", got, err)
+	}
+	for _, content := range []string{"", first.begin, first.end + first.begin, second.begin + second.end} {
 		write(content)
-		if got, err := withResults(path, "new"); err == nil {
+		if got, err := withResults(path, section{first, "new"}); err == nil {
 			t.Errorf("withResults() of %q = %q, want an error", content, got)
 		}
 	}
 }
 
-// make bench DOCS=1 finds its place.
+// make bench DOCS=1 finds its places.
 func TestDocumentHasMarks(t *testing.T) {
-	if _, err := withResults("../../../docs/benchmarks.md", ""); err != nil {
+	if _, err := withResults("../../../docs/benchmarks.md", section{marks: resultsMarks}, section{marks: backupsMarks}); err != nil {
 		t.Error(err)
 	}
 }

@@ -134,7 +134,7 @@ func (s *site) clear(ctx context.Context) error {
 	if err := s.set.Scale(ctx, recipient); err != nil {
 		return err
 	}
-	for _, path := range []string{s.set.Pod(recipient).Volume, s.byServer(), s.byTar(), s.raw()} {
+	for _, path := range []string{s.set.Pod(recipient).Volume, s.byServer(), s.byTar(), s.raw(), s.kept("."), s.restored()} {
 		if err := os.RemoveAll(path); err != nil {
 			return err
 		}
