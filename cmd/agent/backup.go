@@ -42,7 +42,7 @@ what goes wrong there is a warning in the result, for the backup is there.`,
 		Args: noArgs,
 	}
 	s := addOptions(cmd, cmdBackup)
-	j := &backupCommand{settings: s, surroundings: sur, segment: backup.DefaultSegmentBytes, reread: rereadFull, wait: 10 * time.Minute, checksums: time.Minute}
+	j := &backupCommand{settings: s, surroundings: sur, segment: backup.DefaultSegmentBytes, reread: rereadFull, wait: 10 * time.Minute, checksums: 10 * time.Second}
 	flags := cmd.Flags()
 	flags.StringVar(&j.from, "from", "", "pod to make the backup from; empty: the best one")
 	flags.BoolVar(&j.fromSource, "from-source", false, "let the source give it if no replica can")
