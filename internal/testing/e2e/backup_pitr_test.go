@@ -96,9 +96,6 @@ func mustNotReachTheEnd(ctx context.Context, t *testing.T, x tool, directory, id
 	mustBeUntouched(t, listing(t, volume)[:1], volume)
 }
 
-// rpoSlack is by how much rpo_seconds may be too small: a source shows what its replica has told, which counts from what the source had told it.
-const rpoSlack = 0 * time.Second
-
 // promised is up to when, by its rpo_seconds, everything is archived.
 func promised(st localset.Status) time.Time {
 	if st.Archive == nil || st.Archive.RPOSeconds == nil {

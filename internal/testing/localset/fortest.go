@@ -53,6 +53,17 @@ func ForTest(t testing.TB, o Options) *Set {
 		t.Fatal(err)
 	}
 	ctx, kill := context.WithCancel(context.Background())
+	// A child that another test has just forked holds a port for an instant.
+	for range 10 {
+		if err = s.Start(ctx); err == nil {
+			break
+		}
+		<-time.After(50 * time.Millisecond)
+	}
+	if err != nil {
+		kill()
+		t.Fatal(err)
+	}
 	t.Cleanup(func() {
 		kill() // what a test looks at, it has looked at
 		<-s.Done()
@@ -60,10 +71,6 @@ func ForTest(t testing.TB, o Options) *Set {
 			t.Log(s.LogTails(logLines))
 		}
 	})
-	if err := s.Start(ctx); err != nil {
-		kill()
-		t.Fatal(err)
-	}
 	return s
 }
 
