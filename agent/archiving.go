@@ -39,10 +39,11 @@ type archivist struct {
 	filling   sync.WaitGroup
 	fillAfter time.Time // no gap is filled before
 
-	mu     sync.Mutex
-	known  mysqlx.GTIDSet // archived, as far as anybody has told; empty: nobody has
-	source mysqlx.BinlogState
-	guard  *archive.Guard // nil: not begun
+	mu        sync.Mutex
+	unclaimed error          // why the store is not this set's; nil: it is, or nobody has asked yet
+	known     mysqlx.GTIDSet // archived, as far as anybody has told; empty: nobody has
+	source    mysqlx.BinlogState
+	guard     *archive.Guard // nil: not begun
 }
 
 // newArchivist returns nil if nothing is to be archived.
@@ -84,6 +85,9 @@ func (a *archivist) turn(ctx context.Context, v view, d verdict) *ArchiveStatus 
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	if a.worker != nil && a.unclaimed != nil {
+		s.State, s.Error = archive.StateWaiting, a.unclaimed.Error()
+	}
 	if !s.Archived.IsEmpty() {
 		a.known = s.Archived
 	}
@@ -184,13 +188,10 @@ func (s *ArchiveStatus) judge(d verdict, pod string) verdict {
 	return d
 }
 
-// begin starts to archive this pod's binlogs.
+// begin starts to archive this pod's binlogs. It asks nobody: a store may take its time.
 func (a *archivist) begin(ctx context.Context, cluster string) error {
 	place, keys, err := a.cfg.Backups.open(a.keys())
 	if err != nil {
-		return err
-	}
-	if err := store.Claim(ctx, place, cluster, a.id.Base, time.Now()); err != nil {
 		return err
 	}
 	server, err := archive.NewLocal(a.agent)
@@ -210,11 +211,34 @@ func (a *archivist) begin(ctx context.Context, cluster string) error {
 	a.log.Info("archiving the binlogs", zap.String("store", a.cfg.Backups.Store))
 	a.working.Go(func() {
 		defer server.Close()
-		if err := w.Run(ctx); err != nil && ctx.Err() == nil {
+		err := a.claim(ctx, place, cluster)
+		if err == nil {
+			err = w.Run(ctx)
+		}
+		if err != nil && ctx.Err() == nil {
 			a.log.Warn("the archiver has ended", zap.Error(err))
 		}
 	})
 	return nil
+}
+
+// claim makes the store this set's, or finds that it is. It tries for as long as that may help, and says why it does not.
+func (a *archivist) claim(ctx context.Context, place store.Store, cluster string) error {
+	for {
+		err := store.Claim(ctx, place, cluster, a.id.Base, time.Now())
+		a.mu.Lock()
+		a.unclaimed = err
+		a.mu.Unlock()
+		if err == nil || ctx.Err() != nil {
+			return err
+		}
+		a.log.Warn("the binlogs cannot be archived", zap.Error(err))
+		select {
+		case <-time.After(archiveRest):
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
 }
 
 // close ends everything, when the agent ends.

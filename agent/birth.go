@@ -133,6 +133,16 @@ func (b *birth) reason() Reason {
 	return Reason{Code: CodeRestoring, Message: text}
 }
 
+// storeAnswers is how long a store may take to say whose it is, before the pod says that it waits for it.
+const storeAnswers = 15 * time.Second
+
+// readMarker is store.ReadMarker, with less patience: who waits is to say so.
+func readMarker(ctx context.Context, place store.Reader) (store.Marker, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, storeAnswers, fmt.Errorf("%w: no answer within %v", store.ErrUnavailable, storeAnswers))
+	defer cancel()
+	return store.ReadMarker(ctx, place)
+}
+
 // refuseEmpty refuses to begin a new cluster where the set's store says that there was one.
 func (i *initialiser) refuseEmpty(ctx context.Context) error {
 	if i.cfg.Backups.Store == "" || i.cfg.AllowEmptySource {
@@ -142,7 +152,7 @@ func (i *initialiser) refuseEmpty(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	marker, err := store.ReadMarker(ctx, place)
+	marker, err := readMarker(ctx, place)
 	switch {
 	case errors.Is(err, store.ErrNotFound): // the set is being born; whether the place is empty shows when the archive begins
 		return nil
@@ -168,7 +178,7 @@ func (i *initialiser) restore(ctx context.Context, w *waiter, b *birth) error {
 
 // findBackup chooses the backup to restore; nil: the store has never been anybody's.
 func (i *initialiser) findBackup(ctx context.Context, place store.Store, keys backup.Keys, point RestorePoint) (*backup.Manifest, error) {
-	marker, err := store.ReadMarker(ctx, place)
+	marker, err := readMarker(ctx, place)
 	switch {
 	case errors.Is(err, store.ErrNotFound):
 		if thing, err := place.Anything(ctx); err != nil || thing == "" {
