@@ -24,8 +24,8 @@ type ArchiveStatus struct {
 // archiveRest is the pause after an archiver that could not be begun.
 const archiveRest = 10 * time.Second
 
-// An archivist archives the pod's binlogs while it is this pod's turn, and keeps them from being purged before somebody has archived them. Its methods
-// but told are called by the loop.
+// An archivist archives the pod's binlogs while it is this pod's turn, and keeps them from being purged before somebody has archived them. BinlogState and archived
+// may be called at any time, and keep runs beside the loop, which alone calls the others. The last group of fields is for all of them.
 type archivist struct {
 	self
 	keys  func() [][]byte // seals
@@ -130,8 +130,7 @@ func (a *archivist) listen(v view, d verdict) *archive.Status {
 	defer a.mu.Unlock()
 	switch {
 	case v.Role == RoleSource && d.State == StateSource:
-		own := PeerAnswer{Pod: a.id.Pod, Kind: PeerAnswered, Status: Status{ClusterID: v.ClusterID}}
-		if next := appointArchiver(own, v.Siblings, a.appointed); next != a.appointed {
+		if next := appointArchiver(a.id.Pod, v.ClusterID, v.Siblings, a.appointed); next != a.appointed {
 			a.log.Info("appointed", zap.String("archiver", next), zap.String("before", a.appointed))
 			a.appointed = next
 		}

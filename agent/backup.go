@@ -76,6 +76,7 @@ type backupRun struct {
 	recipient *clone.Recipient
 	until     time.Time       // to which donors are waited for
 	corrupt   map[string]bool // pods with bad pages
+	sourceHas string          // gtid_executed of the source when the pods were asked last; "": not known
 }
 
 func (r *backupRun) run(ctx context.Context) (*backup.Manifest, error) {
@@ -151,11 +152,12 @@ func worthWaiting(err error) bool {
 
 // ask looks at all pods and asks those that are fit, the best first. It asks once.
 func (r *backupRun) ask(ctx context.Context) (backupDonor, *clone.Offer, error) {
-	answers, listed, err := r.pods(ctx)
+	answers, err := r.pods(ctx)
 	if err != nil {
 		return backupDonor{}, nil, err
 	}
-	donors, err := decideBackup(backupView{Pods: answers, Listed: listed, From: r.From, FromSource: r.FromSource, MaxLag: r.MaxLag})
+	r.sourceHas = sourceGTIDs(answers)
+	donors, err := decideBackup(backupView{Pods: answers, From: r.From, FromSource: r.FromSource, MaxLag: r.MaxLag})
 	if err != nil {
 		return backupDonor{}, nil, err
 	}
@@ -180,15 +182,25 @@ func (r *backupRun) ask(ctx context.Context) (backupDonor, *clone.Offer, error) 
 	return backupDonor{}, nil, err
 }
 
-// pods asks every pod of the set how it is. listed says that these are all.
-func (r *backupRun) pods(ctx context.Context) (answers []PeerAnswer, listed bool, err error) {
+// pods asks every pod of the set how it is.
+func (r *backupRun) pods(ctx context.Context) ([]PeerAnswer, error) {
 	lookup, cancel := context.WithTimeout(ctx, DefaultPeerTimeout)
 	defer cancel()
 	ordinals, err := r.peers.Ordinals(lookup, net.DefaultResolver)
 	if err != nil {
-		return nil, false, err
+		return nil, err
 	}
-	return askAll(ctx, r.client, ordinals), true, nil
+	return askAll(ctx, r.client, ordinals), nil
+}
+
+// sourceGTIDs is what the source says that it has executed; "" if it does not.
+func sourceGTIDs(pods []PeerAnswer) string {
+	for _, p := range pods {
+		if p.Kind == PeerAnswered && p.Status.Role == RoleSource {
+			return p.Status.GTIDExecuted
+		}
+	}
+	return ""
 }
 
 // from makes the backup of what was offered.
@@ -204,8 +216,8 @@ func (r *backupRun) from(ctx context.Context, d backupDonor, offer *clone.Offer)
 	}
 	job := backup.Job{
 		ID: backup.NewID(began), Cluster: hello.ClusterID, Set: base, Created: began, Hello: hello, Keys: r.Keys,
-		Donor:        backup.Donor{Pod: pod, Role: string(d.Role), ServerUUID: d.Answer.Status.ServerUUID},
-		SegmentBytes: r.SegmentBytes, SizesOnly: r.SizesOnly,
+		Donor:      backup.Donor{Pod: pod, Role: string(d.Role), ServerUUID: d.Answer.Status.ServerUUID},
+		SourceGTID: r.sourceHas, SegmentBytes: r.SegmentBytes, SizesOnly: r.SizesOnly,
 	}
 	if lag, known := d.Answer.Status.Lag(); known {
 		job.Lag = lag
@@ -265,7 +277,11 @@ func (r *backupRun) own(ctx context.Context, job backup.Job, copy func(context.C
 	if err := g.Wait(); err != nil {
 		return nil, err
 	}
-	return m, hold.Confirm(ctx)
+	if err := hold.Confirm(ctx); err != nil {
+		// Nobody knows whether its segments are being removed: it is to be no backup.
+		return nil, errors.Join(err, r.Store.Delete(context.WithoutCancel(ctx), backup.ManifestName(job.ID)))
+	}
+	return m, nil
 }
 
 // executedAfter asks the donor what it had executed at some moment after the given one; "" if it does not say so in time. What a pod says of itself is as old as

@@ -118,6 +118,10 @@ func (i *initialiser) planBirth(ctx context.Context) (*birth, error) {
 	}
 	if b.point.Backup == "" {
 		b.after = &afterwards{Target: b.point.Until, Archive: b.point.Store}
+		// What cannot be reached is refused before anything is restored.
+		if _, err := planReplay(ctx, b.place, b.keys, b.manifest, b.after.Target); err != nil {
+			return nil, err
+		}
 	}
 	return b, nil
 }
@@ -172,7 +176,7 @@ func (i *initialiser) restore(ctx context.Context, w *waiter, b *birth) error {
 	meter := newRestoreMeter(ctx, i.log, b.manifest, i.beat.Beat, w.show)
 	defer meter.stop()
 	r := restoration{Store: b.place, Keys: b.keys, Manifest: b.manifest, Log: i.log, Meter: meter.read}
-	_, err := r.ontoVolume(ctx, i.vol, nil, b.after)
+	_, err := r.ontoVolume(ctx, i.vol, b.after)
 	return err
 }
 

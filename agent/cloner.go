@@ -377,20 +377,24 @@ func (c *cloner) receive(ctx context.Context, donor int, offer *clone.Offer, res
 	return nil
 }
 
-// complete makes the copy the volume's data. An error after the copy was recorded as complete is none of the copy's: switching to it is tried
-// once more.
+// complete makes the copy the volume's data.
 func (c *cloner) complete(ctx context.Context, atLeast string) error {
 	if _, err := mysqlx.ParseGTIDSet(atLeast); err != nil {
 		atLeast = "" // it came over the network; less is said of the copy then
 	}
-	err := c.vol.Complete(ctx, c.gen, volume.Facts{GTIDExecuted: atLeast})
+	return completeGeneration(ctx, c.vol, c.gen, volume.Facts{GTIDExecuted: atLeast})
+}
+
+// completeGeneration makes a generation the volume's data. An error after it was recorded as complete is none of the data's: switching to it is tried once more.
+func completeGeneration(ctx context.Context, vol *volume.Volume, gen *volume.Generation, facts volume.Facts) error {
+	err := vol.Complete(ctx, gen, facts)
 	if err == nil || ctx.Err() != nil {
 		return err
 	}
-	if content, lookErr := c.vol.Inspect(); lookErr == nil && content.Kind == volume.Switching {
-		return c.vol.FinishSwitch()
+	if content, lookErr := vol.Inspect(); lookErr == nil && content.Kind == volume.Switching {
+		return vol.FinishSwitch()
 	}
-	return err // what the kernel has lost once it does not report again: the copy is removed
+	return err // what the kernel has lost once it does not report again: the data is removed
 }
 
 // wants says what a copy has to fit and how it should travel.

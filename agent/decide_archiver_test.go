@@ -23,7 +23,7 @@ func TestAppointArchiver(t *testing.T) {
 			all := wellSet()
 			siblings := all[1:]
 			c.change(siblings)
-			if got := appointArchiver(all[0], siblings, c.before); got != c.want {
+			if got := appointArchiver("mysql-0", clusterA, siblings, c.before); got != c.want {
 				t.Errorf("appointed %s, want %s", got, c.want)
 			}
 		})

@@ -12,8 +12,7 @@ import (
 
 // backupView is what the choice of a backup's donor depends on.
 type backupView struct {
-	Pods       []PeerAnswer  // all of the set
-	Listed     bool          // Pods is the whole set, by --replicas or DNS; else more may exist
+	Pods       []PeerAnswer  // all of the set, by --replicas or DNS
 	From       string        // the pod that somebody asked for; "": the best one
 	FromSource bool          // the source may give it although there are replicas
 	MaxLag     time.Duration // of a donor behind the source
@@ -84,7 +83,7 @@ func decideBackup(v backupView) ([]backupDonor, error) {
 	}
 	slices.SortStableFunc(replicas, fresher)
 	switch {
-	case source != nil && (v.From != "" || v.FromSource && len(replicas) == 0 || others == 0 && v.Listed):
+	case source != nil && (v.From != "" || v.FromSource && len(replicas) == 0 || others == 0):
 		return append(replicas, *source), nil
 	case len(replicas) > 0:
 		if source != nil && v.FromSource {

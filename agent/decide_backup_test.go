@@ -42,7 +42,6 @@ func TestDecideBackup(t *testing.T) {
 		}, "mysql-0"},
 		{"a replica comes before the source that may", func(v *backupView) { v.FromSource = true }, "mysql-1 mysql-2 mysql-0"},
 		{"the source is alone", func(v *backupView) { v.Pods = v.Pods[:1] }, "mysql-0"},
-		{"the source is alone, as far as was seen", func(v *backupView) { v.Pods, v.Listed = v.Pods[:1], false }, "mysql-0 is the source"},
 		{"its replicas were scaled away", func(v *backupView) {
 			v.Pods[1], v.Pods[2] = PeerAnswer{Pod: "mysql-1", Kind: PeerAbsent, Why: "no such name"}, PeerAnswer{Pod: "mysql-2", Kind: PeerAbsent, Why: "no such name"}
 		}, "mysql-0"},
@@ -56,7 +55,7 @@ func TestDecideBackup(t *testing.T) {
 		{"a source that is closed", func(v *backupView) { v.Pods, v.Pods[0].Status.State = v.Pods[:1], StateGateClosed }, "mysql-0 is gate_closed"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			v := backupView{Pods: wellSet(), Listed: true, MaxLag: time.Minute}
+			v := backupView{Pods: wellSet(), MaxLag: time.Minute}
 			c.change(&v)
 			donors, err := decideBackup(v)
 			var got []string

@@ -37,7 +37,7 @@ type restoreNote struct {
 
 // fill builds the data directory in root, which holds nothing but the marker that keeps servers away, or what an earlier call has left there of the
 // same backup. When it returns nil, the data is complete and durable in every respect but the marker. What an error leaves is gone on with by the next call,
-// unless the error is ErrOtherRestore.
+// unless the error is errOtherRestore.
 func (r *restoration) fill(ctx context.Context, root *os.Root) (sum clone.Summary, err error) {
 	version, err := mysqlx.ParseVersion(r.Manifest.ServerVersion)
 	if err != nil {
@@ -69,6 +69,16 @@ func (r *restoration) pickUp(root *os.Root, version mysqlx.Version) (*clone.Dire
 	dir, note, err := clone.LoadDirectory(root)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
+		// The state goes last when the data is finished: a process that was killed between that and the removal of the marker leaves data without it.
+		entries, err := fs.ReadDir(root.FS(), ".")
+		if err != nil {
+			return nil, backup.Reading{}, err
+		}
+		for _, e := range entries {
+			if e.Name() != markerDir {
+				return nil, backup.Reading{}, fmt.Errorf("%w: nothing says how far it is", errOtherRestore)
+			}
+		}
 		return clone.NewDirectory(root, version), backup.Reading{}, nil
 	case errors.Is(err, clone.ErrSaved):
 		return nil, backup.Reading{}, fmt.Errorf("%w: %w", errOtherRestore, err)
@@ -122,10 +132,10 @@ type afterwards struct {
 	Archive string // where the archive is: a URL without secrets
 }
 
-// ontoVolume restores a backup into a new generation of a volume, or goes on with that, and puts it into service: beside the data that is served, which goes to
-// quarantine, if replaces is not nil. With after, the data is not to be used before the replay that it names was made by agent run.
-func (r *restoration) ontoVolume(ctx context.Context, vol *volume.Volume, replaces *volume.Replacement, after *afterwards) (clone.Summary, error) {
-	gen, err := r.generation(ctx, vol, replaces)
+// ontoVolume restores a backup into a new generation of a volume, or goes on with that, and puts it into service. What was served goes to quarantine when the
+// pod runs. With after, the data is not to be used before the replay that it names was made by agent run.
+func (r *restoration) ontoVolume(ctx context.Context, vol *volume.Volume, after *afterwards) (clone.Summary, error) {
+	gen, err := r.generation(ctx, vol)
 	if err != nil {
 		return clone.Summary{}, err
 	}
@@ -137,7 +147,7 @@ func (r *restoration) ontoVolume(ctx context.Context, vol *volume.Volume, replac
 		if err := vol.Discard(ctx, gen.Number()); err != nil {
 			return sum, err
 		}
-		return r.ontoVolume(ctx, vol, replaces, after)
+		return r.ontoVolume(ctx, vol, after)
 	}
 	if err != nil {
 		return sum, err
@@ -147,14 +157,9 @@ func (r *restoration) ontoVolume(ctx context.Context, vol *volume.Volume, replac
 			return sum, err
 		}
 	}
-	err = vol.Complete(ctx, gen, volume.Facts{
+	err = completeGeneration(ctx, vol, gen, volume.Facts{
 		ClusterID: r.Manifest.Cluster, ServerVersion: r.Manifest.ServerVersion, GTIDExecuted: r.Manifest.GTIDAtLeast,
 	})
-	if err != nil && ctx.Err() == nil {
-		if content, lookErr := vol.Inspect(); lookErr == nil && content.Kind == volume.Switching {
-			err = vol.FinishSwitch()
-		}
-	}
 	if err != nil {
 		return sum, err
 	}
@@ -164,7 +169,7 @@ func (r *restoration) ontoVolume(ctx context.Context, vol *volume.Volume, replac
 }
 
 // generation is the one to restore into: unfinished, of this or another backup, or new. An unfinished copy of another pod makes room.
-func (r *restoration) generation(ctx context.Context, vol *volume.Volume, replaces *volume.Replacement) (*volume.Generation, error) {
+func (r *restoration) generation(ctx context.Context, vol *volume.Volume) (*volume.Generation, error) {
 	content, err := vol.Inspect()
 	if err != nil {
 		return nil, err
@@ -184,7 +189,7 @@ func (r *restoration) generation(ctx context.Context, vol *volume.Volume, replac
 		}
 	}
 	return vol.NewGeneration(volume.Record{
-		Origin: volume.OriginRestored, Donor: r.Manifest.Donor.Pod, Replaces: replaces,
+		Origin: volume.OriginRestored, Donor: r.Manifest.Donor.Pod,
 		Facts: volume.Facts{ClusterID: r.Manifest.Cluster, ServerVersion: r.Manifest.ServerVersion},
 	})
 }

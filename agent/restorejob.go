@@ -37,6 +37,9 @@ type RestoreJob struct {
 	// with a server of its own.
 	Until  *replay.Target
 	Mysqld string // path of that server's program; "": see mysqld.Find
+	// AgentPasswords are those that the agent's account may have in the data, the likeliest first: that server is logged in to with them. Without any it knows no
+	// accounts, and cannot execute statements about accounts.
+	AgentPasswords []string
 
 	Log *zap.Logger
 }
@@ -104,10 +107,7 @@ func (j *RestoreJob) Plan(ctx context.Context) (*RestorePlan, error) {
 	if j.Until == nil {
 		return p, nil
 	}
-	if at := j.Until.Time; !at.IsZero() && m.Finished.After(at) {
-		return nil, &tooNewError{backup: m.ID, finished: m.Finished, until: at}
-	}
-	plan, err := j.planReplay(ctx)
+	plan, err := planReplay(ctx, j.Store, j.Keys, m, *j.Until)
 	if err != nil {
 		return nil, err
 	}
@@ -125,17 +125,20 @@ func existing(dir string) string {
 	}
 }
 
-// planReplay proves that the target can be reached from the backup.
-func (j *RestoreJob) planReplay(ctx context.Context) (*replay.Plan, error) {
-	index, err := archive.Load(ctx, j.Store, j.Keys)
+// planReplay proves that a target can be reached from a backup by the archive beside it.
+func planReplay(ctx context.Context, place store.Reader, keys backup.Keys, m *backup.Manifest, until replay.Target) (*replay.Plan, error) {
+	if at := until.Time; !at.IsZero() && m.Finished.After(at) {
+		return nil, &tooNewError{manifest: m, until: at}
+	}
+	index, err := archive.Load(ctx, place, keys)
 	if err != nil {
 		return nil, err
 	}
-	base, err := baseOf(j.Manifest)
+	base, err := baseOf(m)
 	if err != nil {
 		return nil, err
 	}
-	return replay.NewPlan(ctx, ReplayArchive(index), base, *j.Until)
+	return replay.NewPlan(ctx, ReplayArchive(index), base, until)
 }
 
 // baseOf is what a server has that starts on a restored backup, as far as that is known.
@@ -163,12 +166,17 @@ func (j *RestoreJob) Run(ctx context.Context) error {
 		return &spaceError{Need: need, Have: plan.FreeBytes, Where: plan.Place}
 	}
 	meter := newRestoreMeter(ctx, j.Log, j.Manifest, nil, nil)
-	defer meter.stop()
 	r := &restoration{Store: j.Store, Keys: j.Keys, Manifest: j.Manifest, Log: j.Log, Meter: meter.read}
 	if j.Volume != "" {
+		defer meter.stop()
 		return j.ontoVolume(ctx, r)
 	}
-	return j.intoDirectory(ctx, r)
+	err = j.intoDirectory(ctx, r)
+	meter.stop()
+	if err != nil || j.Until == nil {
+		return err
+	}
+	return j.replay(ctx)
 }
 
 // A spaceError says that a place has no room for a restore.
@@ -187,18 +195,21 @@ func (e *spaceError) Hint() string { return "make room, or give a larger volume;
 // ExitCode returns ExitCannotCreate.
 func (e *spaceError) ExitCode() int { return ExitCannotCreate }
 
-// A tooNewError says that a backup may hold what was committed after the time that is asked for.
+// A tooNewError says that a backup may hold what was committed after the time that is asked for: an archive that begins with it could not tell.
 type tooNewError struct {
-	backup          string
-	finished, until time.Time
+	manifest *backup.Manifest
+	until    time.Time
 }
 
 func (e *tooNewError) Error() string {
-	return fmt.Sprintf("backup %s was finished at %s, after %s: what is in it may be newer than asked for", e.backup, e.finished.UTC().Format(time.RFC3339), e.until.UTC().Format(time.RFC3339Nano))
+	return fmt.Sprintf("backup %s was finished at %s, after %s: it may have what was committed in between",
+		e.manifest.ID, e.manifest.Finished.UTC().Format(time.RFC3339), e.until.UTC().Format(time.RFC3339Nano))
 }
 
 // Hint tells the operator what to do.
-func (e *tooNewError) Hint() string { return "choose an older backup: agent backups list" }
+func (e *tooNewError) Hint() string {
+	return "name an older backup, or none: then the newest one is taken that was finished before"
+}
 
 // ExitCode returns ExitNotRestorable.
 func (e *tooNewError) ExitCode() int { return ExitNotRestorable }
@@ -243,7 +254,7 @@ func (j *RestoreJob) ontoVolume(ctx context.Context, r *restoration) error {
 	if j.Until != nil {
 		after = &afterwards{Target: *j.Until, Archive: j.StoreURL}
 	}
-	_, err = r.ontoVolume(ctx, vol, nil, after)
+	_, err = r.ontoVolume(ctx, vol, after)
 	return err
 }
 
@@ -253,7 +264,11 @@ const (
 	markerPath = "#clone/#status_in_progress"
 )
 
+// intoDirectory makes the data directory, but for the replay.
 func (j *RestoreJob) intoDirectory(ctx context.Context, r *restoration) error {
+	if done, err := j.waitsForReplay(); done || err != nil {
+		return err
+	}
 	root, err := j.openInto()
 	if err != nil {
 		return err
@@ -267,9 +282,8 @@ func (j *RestoreJob) intoDirectory(ctx context.Context, r *restoration) error {
 		}
 		return err
 	}
-	journal := filepath.Join(j.Into, replayJournal)
 	if j.Until != nil {
-		if err := replay.WriteIntent(journal, *j.Until, j.StoreURL, j.Manifest.ID); err != nil {
+		if err := replay.WriteIntent(j.journal(), *j.Until, j.StoreURL, j.Manifest.ID); err != nil {
 			return err
 		}
 	}
@@ -280,13 +294,33 @@ func (j *RestoreJob) intoDirectory(ctx context.Context, r *restoration) error {
 		return err
 	}
 	j.Log.Info("restored", zap.String("backup", j.Manifest.ID), zap.String("directory", j.Into))
-	if j.Until == nil {
-		return nil
-	}
-	return j.replay(ctx, journal)
+	return nil
 }
 
-// openInto makes the directory, or takes up one that an interrupted call has left.
+// journal is the path of the directory's own journal of a replay.
+func (j *RestoreJob) journal() string { return filepath.Join(j.Into, replayJournal) }
+
+// waitsForReplay reports whether an earlier call of the same job has restored everything, and its replay goes on.
+func (j *RestoreJob) waitsForReplay() (bool, error) {
+	if _, err := os.Lstat(filepath.Join(j.Into, markerPath)); err == nil || j.Until == nil {
+		return false, nil
+	}
+	left, err := replay.ReadJournal(j.journal())
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return false, nil
+	case err != nil:
+		return false, err
+	case left.Backup != j.Manifest.ID:
+		return false, &RefusedError{
+			Reason: NewReason(CodeForeignData, "%s holds backup %s, and what was archived after it is being executed", j.Into, left.Backup),
+			Remedy: "name that backup and the same target to go on, or give another directory",
+		}
+	}
+	return true, nil // whether the target is the same is for the replay to say
+}
+
+// openInto makes the directory, or takes up one that an interrupted call has left: with the marker, or with nothing but the marker's own directory.
 func (j *RestoreJob) openInto() (*os.Root, error) {
 	if err := os.MkdirAll(j.Into, 0o750); err != nil {
 		return nil, fmt.Errorf("make the directory to restore into: %w", err)
@@ -295,26 +329,39 @@ func (j *RestoreJob) openInto() (*os.Root, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the directory to restore into: %w", err)
 	}
-	entries, err := fs.ReadDir(root.FS(), ".")
-	if err == nil && len(entries) > 0 {
-		if _, statErr := root.Lstat(markerPath); statErr != nil {
-			err = &RefusedError{
-				Reason: NewReason(CodeForeignData, "%s is not empty: %s is there", j.Into, entries[0].Name()), Remedy: "give a directory that is empty, or not there",
-			}
-		}
-	}
-	if err == nil && len(entries) == 0 {
-		err = errors.Join(root.Mkdir(markerDir, 0o750), atomicfile.WriteRoot(root, markerPath, nil, 0o640), atomicfile.SyncRootDir(root, "."))
-	}
-	if err != nil {
+	if err := j.mark(root); err != nil {
 		_ = root.Close() // a directory opened for reading
 		return nil, err
 	}
 	return root, nil
 }
 
+// mark sees that the marker is there which keeps servers away.
+func (j *RestoreJob) mark(root *os.Root) error {
+	if _, err := root.Lstat(markerPath); err == nil {
+		return nil
+	}
+	for _, dir := range []string{".", markerDir} {
+		entries, err := fs.ReadDir(root.FS(), dir)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		for _, e := range entries {
+			if dir != "." || e.Name() != markerDir || !e.IsDir() {
+				return &RefusedError{
+					Reason: NewReason(CodeForeignData, "%s is not empty: %s is there", j.Into, filepath.Join(dir, e.Name())), Remedy: "give a directory that is empty, or not there",
+				}
+			}
+		}
+	}
+	if err := root.Mkdir(markerDir, 0o750); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return errors.Join(atomicfile.WriteRoot(root, markerPath, nil, 0o640), atomicfile.SyncRootDir(root, "."))
+}
+
 // replay executes the archive with a server of our own.
-func (j *RestoreJob) replay(ctx context.Context, journal string) error {
+func (j *RestoreJob) replay(ctx context.Context) error {
 	program, err := mysqld.Find(ctx, j.Mysqld)
 	if err != nil {
 		return err
@@ -323,9 +370,9 @@ func (j *RestoreJob) replay(ctx context.Context, journal string) error {
 	if err != nil {
 		return err
 	}
-	options := mysqld.Options{Program: program.Path, DataDir: j.Into, NoAccounts: true, ReadOnly: true, BinaryLog: true, PageSize: int(j.Manifest.PageSize)}
-	return mysqld.Run(ctx, options, func(ctx context.Context, s *mysqld.Server) error {
-		player := &replay.Replayer{DB: s.DB(), DataDir: j.Into, Journal: journal, Archive: j.StoreURL, Backup: j.Manifest.ID}
+	options := mysqld.Options{Program: program.Path, DataDir: j.Into, ReadOnly: true, BinaryLog: true, PageSize: int(j.Manifest.PageSize)}
+	execute := func(ctx context.Context, s *mysqld.Server) error {
+		player := &replay.Replayer{DB: s.DB(), DataDir: j.Into, Journal: j.journal(), Archive: j.StoreURL, Backup: j.Manifest.ID}
 		result, err := player.Run(ctx, ReplayArchive(index), *j.Until)
 		if err != nil {
 			return err
@@ -333,5 +380,17 @@ func (j *RestoreJob) replay(ctx context.Context, journal string) error {
 		j.Log.Info("replayed the archive", zap.Uint64("transactions", result.Transactions), zap.Stringer("gtid_executed", result.Executed),
 			zap.Duration("took", result.Took), zap.Strings("sleeping_events", result.SleepingEvents), zap.Int("prepared", result.Prepared))
 		return nil
-	})
+	}
+	for _, password := range j.AgentPasswords {
+		options.Login = mysqlx.Credentials{User: mysqlx.AgentAccount, Password: mysqlx.FixedPassword(password)}
+		if err = mysqld.Run(ctx, options, execute); !mysqlx.IsAccessDenied(err) {
+			return err
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("log in to the restored server as %s: %w", mysqlx.AgentAccount, err)
+	}
+	j.Log.Warn("without the cluster secret the restored server knows no accounts: it cannot execute statements about accounts")
+	options.NoAccounts = true
+	return mysqld.Run(ctx, options, execute)
 }

@@ -33,7 +33,7 @@ type Replayer struct {
 	// DataDir is the path of the server's data directory as this process sees it. This process must be able to write there, and the server must be able to
 	// read and remove what it writes.
 	DataDir string
-	// Journal is the path of the file that says what is under way. It lies on the same volume, outside of the data directory.
+	// Journal is the path of the file that says what is under way. It lies on the same volume, perhaps in the data directory.
 	Journal string
 	// BatchBytes is the size of a relay log, in bytes; it ends with the transaction that reaches it. One is executed while the next one is written, so twice
 	// as much is taken from the volume. 0 means DefaultBatchBytes.

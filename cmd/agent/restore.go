@@ -17,6 +17,7 @@ import (
 	"ordinal/backup"
 	"ordinal/backup/catalog"
 	"ordinal/backup/replay"
+	"ordinal/internal/trust"
 	"ordinal/mysqlx"
 )
 
@@ -113,6 +114,13 @@ func (r *restoreCommand) run(cmd *cobra.Command, args []string) error {
 	if r.planOnly {
 		return r.printPlan(plan)
 	}
+	if r.replays && r.into != "" && r.SecretFile != "" {
+		ring, err := trust.LoadRing(r.SecretFile)
+		if err != nil {
+			return err
+		}
+		job.AgentPasswords = ring.AgentPasswords()
+	}
 	if err := job.Run(ctx); err != nil {
 		return orTerminated(ctx, err, "the backup was restored", "run it again: it goes on where it was")
 	}
@@ -193,9 +201,6 @@ func (r *restoreCommand) plan(ctx context.Context, d *depot, log *zap.Logger) (*
 		if job.Manifest, err = d.find(ctx, r.selector, func(text string) { log.Warn(text) }); err != nil {
 			return nil, nil, err
 		}
-		if at := r.until.Time; r.replays && !at.IsZero() && job.Manifest.Finished.After(at) {
-			return nil, nil, &tooLateError{job.Manifest, at}
-		}
 		plan, err := r.planFor(ctx, d, job)
 		return job, plan, err
 	}
@@ -237,21 +242,6 @@ func (r *restoreCommand) planFor(ctx context.Context, d *depot, job *agent.Resto
 	}
 	return plan, err
 }
-
-// A tooLateError says that a backup may have what was committed after the time that is asked for.
-type tooLateError struct {
-	manifest *backup.Manifest
-	at       time.Time
-}
-
-func (e *tooLateError) Error() string {
-	return fmt.Sprintf("backup %s was finished at %s, after %s: it may have what was committed in between",
-		e.manifest.ID, e.manifest.Finished.UTC().Format(time.RFC3339), e.at.UTC().Format(time.RFC3339Nano))
-}
-func (e *tooLateError) Hint() string {
-	return "name an older backup, or none: then the newest one is taken that was finished before"
-}
-func (e *tooLateError) ExitCode() int { return agent.ExitNotRestorable }
 
 // olderThan returns those before the one with the id, which sort by time.
 func olderThan(all []catalog.Entry, id string) []catalog.Entry {

@@ -15,6 +15,7 @@ import (
 
 	"ordinal/internal/testing/load"
 	"ordinal/internal/testing/localset"
+	"ordinal/internal/testing/mysqltest"
 	"ordinal/mysqlx"
 )
 
@@ -158,6 +159,7 @@ func TestRestoreBeforeADrop(t *testing.T) {
 	must(t, s.WaitConverged(ctx))
 	backUp(ctx, t, s, store)
 	must(t, s.Exec(ctx, 0, "INSERT INTO shop.orders VALUES (1), (2), (3)"))
+	must(t, s.Exec(ctx, 0, "CREATE USER shopper IDENTIFIED BY 'shops'"))
 	must(t, s.Exec(ctx, 0, "DROP TABLE shop.orders"))
 	must(t, s.Exec(ctx, 0, "INSERT INTO shop.log VALUES (1)"))
 	must(t, s.WaitConverged(ctx))
@@ -170,6 +172,14 @@ func TestRestoreBeforeADrop(t *testing.T) {
 	if err := json.Unmarshal(found, &drop); err != nil || drop.GTID == "" {
 		t.Fatalf("found %s: %v", found, err)
 	}
+	// Into a directory, with a server of the command's own, which has to know accounts: the archive has statements about them.
+	into := filepath.Join(t.TempDir(), "data")
+	aside := []string{"restore", "--store", store, "--into", into, "--to-end", "--mysqld", mysqltest.Get(t).Script(t)}
+	job(ctx, t, s, aside...)
+	if _, stderr, err := tryJob(ctx, t, s, aside...); err == nil || !strings.Contains(stderr, "is not empty") {
+		t.Errorf("restored once more into a directory with data: %v, %s", err, stderr)
+	}
+
 	must(t, s.Scale(ctx, 0))
 	restore := []string{"restore", "--store", store, "--volume", s.Pod(0).Volume, "--before-gtid", drop.GTID}
 	job(ctx, t, s, append(restore, "--plan")...)
