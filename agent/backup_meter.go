@@ -80,5 +80,5 @@ func (m *backupMeter) stop() {
 
 func (m *backupMeter) logLine(s progress.State) {
 	m.log.Info("backup progress", zap.String("donor", m.donor), zap.String("stage", s.Stage), zap.Int64("bytes", s.Done), zap.Int64("bytes_total", s.Total),
-		zap.Int64("bytes_stored", m.written.Load()), zap.Float64("bytes_per_second", math.Round(s.Rate)), zap.Duration("eta", s.ETA))
+		zap.Int64("bytes_stored", m.written.Load()), zap.Float64("bytes_per_second", math.Round(s.Rate)), timeLeft(s))
 }

@@ -168,10 +168,18 @@ func noByte(silent time.Duration, donor string) string {
 	return fmt.Sprintf("no byte for %d s from %s", int(silent.Seconds()), donor)
 }
 
+// timeLeft is for log lines about something that takes long.
+func timeLeft(s progress.State) zap.Field {
+	if s.ETA < 0 {
+		return zap.Skip() // not known
+	}
+	return zap.Duration("eta", s.ETA)
+}
+
 func (m *cloneMeter) logLine(s progress.State) {
 	fields := []zap.Field{
 		zap.String("donor", m.donor), zap.String("stage", s.Stage), zap.Int64("bytes", s.Done), zap.Int64("bytes_total", s.Total),
-		zap.Float64("bytes_per_second", math.Round(s.Rate)), zap.Duration("eta", s.ETA),
+		zap.Float64("bytes_per_second", math.Round(s.Rate)), timeLeft(s),
 	}
 	if reasons := m.reasons(); len(reasons) > 0 {
 		fields = append(fields, zap.Stringers("reasons", reasons))

@@ -60,6 +60,7 @@ type Config struct {
 
 	AllowEmptySource bool          // --allow-empty-source
 	Adopt            bool          // --adopt
+	SkipIfServed     bool          // --skip-if-served: agent init is content with a volume that another agent serves
 	CloneWorkers     int           // --clone-workers: extra connections of a clone; -1: as many as [Config.Workers] says
 	CloneStreams     int           // --clone-streams: HTTP streams of a clone; 0: the agents choose
 	Copy             CopyMode      // --copy: who reads this pod's data files for a clone

@@ -34,6 +34,10 @@ func Init(ctx context.Context, cfg Config, log *zap.Logger) error {
 		return err
 	}
 	vol, err := volume.Open(cfg.Volume)
+	if errors.Is(err, volume.ErrLocked) && cfg.SkipIfServed && self.isServed() {
+		log.Info("nothing to do: an agent has this volume, and its data is complete")
+		return nil
+	}
 	if err != nil {
 		return err
 	}

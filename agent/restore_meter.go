@@ -74,5 +74,5 @@ func (r *restoreMeter) stop() {
 
 func (r *restoreMeter) logLine(s progress.State) {
 	r.log.Info("restore progress", zap.String("backup", r.backup), zap.Int64("bytes", s.Done), zap.Int64("bytes_total", s.Total),
-		zap.Float64("bytes_per_second", math.Round(s.Rate)), zap.Duration("eta", s.ETA))
+		zap.Float64("bytes_per_second", math.Round(s.Rate)), timeLeft(s))
 }

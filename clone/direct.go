@@ -7,6 +7,7 @@ import (
 
 	"ordinal/clone/livefiles"
 	"ordinal/clone/protocol"
+	"ordinal/internal/background"
 )
 
 // directTask is the number of the first producer that reads files directly; the server's own tasks have lower ones.
@@ -79,6 +80,7 @@ func (d *Donor) produce(ctx context.Context, s *session, a *attempt, n int, over
 		return nil
 	}
 	defer a.producers.Done()
+	background.Goroutine()
 	out := d.outlet(s, a.joined[n])
 	var broken error
 	err := new(livefiles.Producer).Run(ctx, a.work, uint32(directTask+n), func(ctx context.Context, data protocol.Data, payload []byte) error {

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"ordinal/clone/protocol"
+	"ordinal/internal/background"
 	"ordinal/internal/pack"
 	"ordinal/stream"
 )
@@ -71,6 +72,7 @@ func (t *intake) run(ctx context.Context, held protocol.Progress) error {
 	defer fail(nil)
 	for range writers {
 		write.Go(func() {
+			background.Goroutine()
 			t.write(ctx, func(err error) {
 				t.failed.CompareAndSwap(nil, &err)
 				fail(err)
@@ -81,6 +83,7 @@ func (t *intake) run(ctx context.Context, held protocol.Progress) error {
 	t.sides.Add(granted.Lanes - 1)
 	for n := range granted.Lanes {
 		g.Go(func() error {
+			background.Goroutine()
 			if n > 0 {
 				return t.side(ctx, n)
 			}

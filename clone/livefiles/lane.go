@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"ordinal/clone/protocol"
+	"ordinal/internal/background"
 )
 
 // A span is what one read fetches: blocks of one piece in a row.
@@ -58,6 +59,7 @@ func (l *readLane) start(s span) {
 
 // work answers until todo is closed.
 func (l *readLane) work() {
+	background.Goroutine()
 	for s := range l.todo {
 		l.done <- s.read(l.buf[:(s.n+directAlign-1)/directAlign*directAlign])
 	}

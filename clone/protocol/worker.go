@@ -3,6 +3,8 @@ package protocol
 import (
 	"context"
 	"time"
+
+	"ordinal/internal/background"
 )
 
 // employ runs the workers. pending ends when no more are needed.
@@ -13,6 +15,7 @@ func (l *leg) employ(ctx, pending context.Context) {
 			now++
 			task := uint32(now)
 			l.wg.Go(func() {
+				background.Goroutine()
 				// When the leg is over its connections are closed: that is no failure.
 				if err := l.work(ctx, pending, task); err != nil && ctx.Err() == nil {
 					l.fail(err)

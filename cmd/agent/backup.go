@@ -46,7 +46,7 @@ what goes wrong there is a warning in the result, for the backup is there.`,
 	flags := cmd.Flags()
 	flags.StringVar(&j.from, "from", "", "pod to make the backup from; empty: the best one")
 	flags.BoolVar(&j.fromSource, "from-source", false, "let the source give it if no replica can")
-	flags.DurationVar(&j.wait, "wait", j.wait, "how long to wait for a pod that is fit and not busy")
+	flags.DurationVar(&j.wait, "wait", j.wait, "how long to wait for a pod that is fit and not busy, before a copy begins; one that has begun is gone on with after a break for as long as its donor may have the snapshot, five minutes")
 	flags.Var((*sizeValue)(&j.segment), "segment-size", "about how large a segment is before it is compressed; memory is some ten times that")
 	flags.DurationVar(&j.checksums, "checksums", j.checksums, "how long the donor may read its tables, before the copy and after it, so that verify --boot can compare them; 0s: not at all")
 	flags.StringVar(&j.reread, "reread", j.reread, "what is read from the store before the backup counts: all of it (full), or names and sizes (sizes)")

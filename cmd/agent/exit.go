@@ -25,7 +25,7 @@ type exitDoc struct {
 }
 
 var exitCodes = []exitDoc{
-	{agent.ExitOK, "ok", false, "Done. `agent run`: ended by a signal, as it should. `agent status`: every pod is ready."},
+	{agent.ExitOK, "ok", false, "Done. `agent run`: ended by a signal, as it should. `agent status`: every pod is ready. `agent doctor`: no fault, perhaps warnings."},
 	{agent.ExitUnexpected, "unexpected", false, "A failure that nobody thought of; please report it."},
 	{agent.ExitUsage, "usage", false, "Unknown command or flag, or an option's value outside its range."},
 	{agent.ExitDataCorrupt, "data corrupt", false, "Pages with a bad checksum, or a volume whose records contradict each other."},
@@ -34,7 +34,7 @@ var exitCodes = []exitDoc{
 	{agent.ExitIO, "input/output error", false, "The disk or the kernel reported an error, or a store one that nobody knows."},
 	{agent.ExitTemporary, "temporary", true, "A port or the volume is still in use, a donor is busy, no pod is fit to make a backup from. `agent status`: some pod is not ready."},
 	{agent.ExitPermission, "permission", false, "File modes, user id, privileges in MySQL, or credentials of a store."},
-	{agent.ExitConfig, "configuration", false, "Secret, pod name, a volume or store that is not there, files with keys, or a server that is not MySQL 8.0.17 or later."},
+	{agent.ExitConfig, "configuration", false, "Secret, pod name, a volume or store that is not there, files with keys, or a server that is not MySQL 8.0.17 or later. `agent doctor`: it found a fault."},
 	{agent.ExitRefused, "refused", false, "A guard says no, because going on could lose data. A human has to decide; nothing was changed."},
 	{agent.ExitVerification, "verification failed", false, "Something was checked and is not what it claims to be."},
 	{agent.ExitNotRestorable, "not restorable", false, "A backup or archive is damaged or lacks something: what was asked for cannot be restored from it. The message says up to where it can."},

@@ -142,6 +142,8 @@ func options() []option {
 			takers: pods, allowed: "true or false", help: "let an empty source start a new cluster although siblings do not answer"},
 		{name: "adopt", bind: yesNo(func(s *settings) *bool { return &s.Adopt }),
 			takers: pods, allowed: "true or false", help: "take over a data directory that lies in the volume's root"},
+		{name: "skip-if-served", bind: yesNo(func(s *settings) *bool { return &s.SkipIfServed }), takers: cmdInit, allowed: "true or false",
+			help: "end well when an agent has the volume and its data is complete: for Compose, which starts init again at every `up`. Not on Kubernetes, where that agent is another pod's"},
 		{name: "clone-workers", bind: number(func(s *settings) *int { return &s.CloneWorkers }),
 			takers: pods, unset: "-1: by the number of CPUs", allowed: fmt.Sprintf("-1 to %d", agent.MaxCloneWorkers), help: "extra connections of a clone, as donor or recipient; -1: by the number of CPUs"},
 		{name: "clone-streams", bind: number(func(s *settings) *int { return &s.CloneStreams }),

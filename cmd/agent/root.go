@@ -49,7 +49,7 @@ Each option can also be given in the environment: --pod-name is AGENT_POD_NAME. 
 	root.SetOut(sur.stdout)
 	root.SetErr(sur.stderr)
 	root.SetFlagErrorFunc(flagError)
-	root.AddCommand(newInit(sur), newRun(sur), newStatus(sur), newPlan(sur), newQuarantine(sur), newRebuild(sur), newHold(sur), newRelease(sur),
+	root.AddCommand(newInit(sur), newRun(sur), newStatus(sur), newPlan(sur), newDoctor(sur), newQuarantine(sur), newRebuild(sur), newHold(sur), newRelease(sur),
 		newBackup(sur), newBackups(sur), newVerify(sur), newRestore(sur), newBinlog(sur), newArchive(sur), newVersion(sur))
 	addCompletion(root, sur)
 	return root

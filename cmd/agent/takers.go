@@ -22,12 +22,13 @@ const (
 	cmdRestore
 	cmdBinlog
 	cmdArchive
+	cmdDoctor
 	cmdVolume // those that leave a wish on a pod's volume
 )
 
 // What commands have in common decides about the options that they take.
 const (
-	pods         = cmdInit | cmdRun                                             // are in every pod, with the same settings
+	pods         = cmdInit | cmdRun | cmdDoctor                                 // are in every pod, with the same settings
 	setTools     = cmdStatus | cmdPlan | cmdBackup                              // ask the pods of a set
 	storeTools   = cmdBackups | cmdVerify | cmdRestore | cmdBinlog | cmdArchive // read what is in a store
 	contentTools = cmdVerify | cmdRestore | cmdBinlog                           // of which these read the data itself
@@ -38,7 +39,7 @@ var commandNames = []struct {
 	bit  commands
 	name string
 }{
-	{pods, "init, run"},
+	{pods, "init, run, doctor"},
 	{cmdInit, "init"},
 	{cmdRun, "run"},
 	{cmdStatus, "status"},

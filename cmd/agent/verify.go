@@ -140,8 +140,12 @@ func readSegments(ctx context.Context, d *depot, m *backup.Manifest, log *zap.Lo
 	meter.Start(int64(m.StoredBytes))
 	meter.SetStage("verifying")
 	done := show(ctx, &meter, func(s progress.State) {
+		left := zap.Skip() // not known
+		if s.ETA >= 0 {
+			left = zap.Duration("eta", s.ETA)
+		}
 		log.Info("verify progress", zap.String("backup", m.ID), zap.Int64("bytes", s.Done), zap.Int64("bytes_total", s.Total),
-			zap.Float64("bytes_per_second", math.Round(s.Rate)), zap.Duration("eta", s.ETA))
+			zap.Float64("bytes_per_second", math.Round(s.Rate)), left)
 	})
 	err = backup.Verify(ctx, d.Store, m, backup.Reading{Keys: d.keys, Read: func(n int64) { meter.Add(n) }})
 	done()

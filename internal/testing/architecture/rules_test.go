@@ -5,9 +5,10 @@ package architecture
 //
 // Tests of a package may import every package that does not stand above it, and everything below internal/testing.
 var mayImport = map[string][]string{
-	"cmd/agent": {"agent", "backup/*", "backup", "clone", "clone/protocol", "stream", "mysqlx", "internal/*"},
+	"cmd/agent": {"agent", "doctor", "backup/*", "backup", "clone", "clone/protocol", "stream", "mysqlx", "internal/*"},
 	// stream: clone's errors and stages have its types; livefiles: what the donor has to know of its server's files
 	"agent":                  {"backup", "backup/archive", "backup/bootcheck", "backup/catalog", "backup/replay", "backup/store", "clone", "clone/livefiles", "stream", "mysqlx", "internal/*"},
+	"doctor":                 {"agent", "backup/store", "mysqlx", "internal/*"}, // asks what the agent would, and changes nothing
 	"backup":                 {"backup/store", "stream", "internal/*"},
 	"backup/archive":         {"backup", "backup/store", "mysqlx", "internal/*"}, // segments are packed and sealed as a backup's are
 	"backup/bootcheck":       {"mysqlx", "internal/*"},
@@ -21,12 +22,13 @@ var mayImport = map[string][]string{
 	"backup/store/storetest": {"backup/store"},
 	"backup/store/location":  {"backup/store", "backup/store/dirstore", "backup/store/s3store"}, // the only place that knows which stores there are
 	"clone":                  {"clone/livefiles", "clone/protocol", "stream", "mysqlx", "internal/*"},
-	"clone/livefiles":        {"clone/protocol", "internal/arena"},
-	"clone/protocol":         {},
+	"clone/livefiles":        {"clone/protocol", "internal/arena", "internal/background"},
+	"clone/protocol":         {"internal/background"},
 	"stream":                 {},
 	"mysqlx":                 {},
 	"internal/arena":         {},
 	"internal/atomicfile":    {},
+	"internal/background":    {},
 	"internal/binlog":        {"mysqlx"}, // binlogs speak of GTID sets
 	"internal/innodb":        {},
 	"internal/mysqld":        {"mysqlx"}, // a server is up when it answers

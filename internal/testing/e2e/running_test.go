@@ -71,6 +71,17 @@ func volumeInUse(ctx context.Context, t *testing.T, s *localset.Set) {
 		p.run(ctx, subcommand).mustRefuse(t, 75, `volume is in use by another agent`, `one agent per volume`)
 		mustBeUntouched(t, before, agentDir, p.conf)
 	}
+
+	// Compose starts init again at every `up`. What is served needs nothing; what would need something is still refused.
+	p := newHandPod(t, s.Pod(1).Name, hostsOf(s), s.SecretFile())
+	p.volume, p.conf = s.Pod(1).Volume, s.Pod(1).ConfigDir
+	agentDir := filepath.Join(p.volume, "agent")
+	before := listing(t, agentDir, p.conf)
+	if o := p.run(ctx, "init", "--skip-if-served"); o.code != 0 || !strings.Contains(o.stderr, "nothing to do") {
+		t.Errorf("init --skip-if-served ended with %d:\n%s", o.code, o.stderr)
+	}
+	p.run(ctx, "init", "--skip-if-served", "--durability=semisync").mustRefuse(t, 75, `volume is in use by another agent`, `one agent per volume`)
+	mustBeUntouched(t, before, agentDir, p.conf)
 }
 
 // thirdPod is a pod that the set does not know of, cloned by hand through a valve: interrupted, looked at, begun anew.
