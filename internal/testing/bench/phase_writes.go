@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -136,7 +137,19 @@ func (s *site) displace(ctx context.Context) error {
 	if err := s.setThreads(ctx, 0); err != nil {
 		return err
 	}
-	return s.cloneInstance(ctx)
+	return s.until(ctx, "the donor's server to end the interrupted clone", func() (bool, error) {
+		err := s.cloneInstance(ctx)
+		if isBusyDonor(err) {
+			return false, nil
+		}
+		return err == nil, err
+	})
+}
+
+// isBusyDonor says that CLONE INSTANCE failed as the donor has another clone: ER_CLONE_DONOR with ER_CLONE_TOO_MANY_CONCURRENT_CLONES inside.
+// https://dev.mysql.com/doc/mysql-errors/9.7/en/server-error-reference.html
+func isBusyDonor(err error) bool {
+	return err != nil && strings.Contains(err.Error(), "Clone Donor Error: 3634 ")
 }
 
 // count counts transactions: during a clone, at most for the longest window, or alone for a while.
