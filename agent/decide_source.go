@@ -59,7 +59,7 @@ func openSource(v view) verdict {
 // waits, without which no replica can log in to acknowledge it.
 func rotate(d verdict, v view) verdict {
 	switch {
-	case v.Semisync.On && v.Semisync.Clients == 0:
+	case v.Semisync.On && v.Semisync.alone():
 	case v.Rotation.Rotate:
 		d.Do = actRotate
 		return d.because(CodeStarting, "the accounts get the cluster secret's passwords if they have others, which stay valid for a time")

@@ -96,6 +96,7 @@ type runner struct {
 	archive    *archivist // nil: nothing is archived
 	replaying  *replaying // nil: none was begun
 	failures   failures
+	unheard    unheard
 
 	overridden  []mysqlx.Override
 	overridesAt time.Time

@@ -27,6 +27,32 @@ type semisyncView struct {
 	Clients int  // replicas that acknowledge
 	Waiting int  // commits that wait for one; a group of them counts once
 	Giving  bool // a pod is being cloned from this one
+	// Unheard is for how long commits have waited and not one was acknowledged. A replica that was cut off without a word counts as a client until the kernel gives its
+	// connection up, after a quarter of an hour.
+	Unheard time.Duration
+}
+
+// unheardLong is how long no replica may acknowledge a commit that waits, before it counts as having none. A large transaction takes its time too.
+const unheardLong = 10 * time.Second
+
+// alone reports whether nobody acknowledges, as far as can be told: who does not write does not learn of a replica that was cut off.
+func (s semisyncView) alone() bool { return s.Clients == 0 || s.Unheard >= unheardLong }
+
+// unheard measures semisyncView.Unheard from one observation to the next.
+type unheard struct {
+	acknowledged uint64    // transactions, when it was looked last
+	since        time.Time // since when commits have waited in vain; zero: they do not
+}
+
+func (u *unheard) look(now time.Time, waiting int, acknowledged uint64) time.Duration {
+	if waiting == 0 || acknowledged != u.acknowledged || u.since.IsZero() {
+		u.acknowledged, u.since = acknowledged, now
+	}
+	if waiting == 0 {
+		u.since = time.Time{}
+		return 0
+	}
+	return now.Sub(u.since)
 }
 
 // blocks reports whether commits that wait for a replica keep that very replica from being cloned: the server ends no copy before every
@@ -55,6 +81,9 @@ func (s semisyncView) judge(d verdict) verdict {
 		return d.because(CodeSemisyncMissing, "--durability=semisync was asked for, and this server has no plugins for it: commits are not protected")
 	case s.Clients == 0:
 		return d.because(CodeNobodyAcknowledges, "no replica acknowledges: %d sessions wait in their commit until one does", s.Waiting)
+	case s.alone():
+		return d.because(CodeNobodyAcknowledges, "%d sessions wait in their commit, and no replica has acknowledged one for %v: its connection stands, and nothing comes over it",
+			s.Waiting, s.Unheard.Round(time.Second))
 	}
 	return d
 }
@@ -68,6 +97,7 @@ func (r *runner) observeSemisync(ctx context.Context, db *mysqlx.DB, v *view) {
 	}
 	v.Semisync.Known, v.Semisync.Plugins, v.Semisync.On = true, now.SourcePlugin, now.SourceEnabled
 	v.Semisync.Clients, v.Semisync.Waiting = now.Clients, now.WaitingSessions
+	v.Semisync.Unheard = r.unheard.look(r.now(), now.WaitingSessions, now.Acknowledged)
 	v.Semisync.Giving = r.events.giving()
 }
 

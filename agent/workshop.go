@@ -2,6 +2,7 @@ package agent
 
 import (
 	"slices"
+	"time"
 
 	"go.uber.org/zap"
 
@@ -27,17 +28,23 @@ type workshop struct {
 	show    func(showing) // must not block; called from several goroutines
 }
 
-// A waiter says what is waited for, in the log only when it is news.
+// A waiter says what is waited for, in the log only when it is news: another state, other reasons, or after a minute another wording of them. A reason
+// may have a figure that grows every second.
 type waiter struct {
 	workshop
-	last showing
+	last   showing
+	logged time.Time
 }
+
+// rewordedEvery is how long a wait has been logged before the same reasons in other words are worth a line.
+const rewordedEvery = time.Minute
 
 func (w *waiter) wait(state State, has HasData, reasons []Reason) {
 	now := showing{State: state, HasData: has, Reasons: reasons}
 	w.show(now)
-	if w.last.State != state || !slices.Equal(w.last.Reasons, reasons) {
+	same := w.last.State == state && slices.EqualFunc(w.last.Reasons, reasons, func(a, b Reason) bool { return a.Code == b.Code })
+	if !same || !slices.Equal(w.last.Reasons, reasons) && time.Since(w.logged) >= rewordedEvery {
 		w.log.Info("waiting", zap.String("state", string(state)), zap.Stringers("reasons", reasons))
+		w.last, w.logged = now, time.Now()
 	}
-	w.last = now
 }

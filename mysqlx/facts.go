@@ -29,11 +29,14 @@ type Facts struct {
 
 // Everything that not all versions have comes from a table, where a name that does not exist is no error. gtid_executed does not: the
 // table cuts values at 1024 characters. See refman/8.4 performance-schema-system-variable-tables.
+//
+// A plugin is active if its variables exist. information_schema.PLUGINS would say so as well, but has long texts: the server needs a temporary
+// table on the volume for it, and could not even say that the volume is full.
 const factsQuery = `SELECT @@GLOBAL.version, @@GLOBAL.version_comment, @@GLOBAL.server_uuid, @@GLOBAL.server_id, @@GLOBAL.datadir,
 	@@GLOBAL.innodb_page_size, @@GLOBAL.port, @@GLOBAL.skip_networking, @@GLOBAL.read_only, @@GLOBAL.super_read_only,
 	@@GLOBAL.offline_mode, @@GLOBAL.gtid_mode, @@GLOBAL.log_bin, @@GLOBAL.lower_case_table_names,
 	@@GLOBAL.gtid_executed, @@GLOBAL.gtid_purged,
-	(SELECT COUNT(*) FROM information_schema.PLUGINS WHERE PLUGIN_NAME = 'clone' AND PLUGIN_STATUS = 'ACTIVE'),
+	(SELECT COUNT(*) > 0 FROM performance_schema.global_variables WHERE VARIABLE_NAME = 'clone_buffer_size'),
 	(SELECT COUNT(*) > 0 FROM performance_schema.global_variables
 		WHERE VARIABLE_NAME IN ('skip_replica_start', 'skip_slave_start') AND VARIABLE_VALUE = 'ON')`
 

@@ -42,9 +42,7 @@ func (db *DB) SemiSync(ctx context.Context) (SemiSync, error) {
 	rows, err := db.Query(ctx, `SELECT LOWER(VARIABLE_NAME), VARIABLE_VALUE FROM performance_schema.global_variables
 			WHERE LEFT(VARIABLE_NAME, 14) = 'rpl_semi_sync_'
 		UNION ALL SELECT LOWER(VARIABLE_NAME), VARIABLE_VALUE FROM performance_schema.global_status
-			WHERE LEFT(VARIABLE_NAME, 14) = 'rpl_semi_sync_'
-		UNION ALL SELECT PLUGIN_NAME, PLUGIN_STATUS FROM information_schema.PLUGINS
-			WHERE PLUGIN_NAME IN ('rpl_semi_sync_source', 'rpl_semi_sync_replica')`)
+			WHERE LEFT(VARIABLE_NAME, 14) = 'rpl_semi_sync_'`)
 	if err != nil {
 		return SemiSync{}, fmt.Errorf("read semi-synchronous replication: %w", err)
 	}
@@ -57,7 +55,7 @@ func (db *DB) SemiSync(ctx context.Context) (SemiSync, error) {
 		return n
 	}
 	return SemiSync{
-		SourcePlugin: values["source"] == "ACTIVE", ReplicaPlugin: values["replica"] == "ACTIVE",
+		SourcePlugin: values["source_enabled"] != "", ReplicaPlugin: values["replica_enabled"] != "", // the variables are the plugins'
 		SourceEnabled: values["source_enabled"] == "ON", SourceActive: values["source_status"] == "ON",
 		ReplicaEnabled: values["replica_enabled"] == "ON", ReplicaActive: values["replica_status"] == "ON",
 		Clients: int(number("source_clients")), WaitingSessions: int(number("source_wait_sessions")),

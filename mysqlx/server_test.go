@@ -37,6 +37,7 @@ func TestReal(t *testing.T) {
 	t.Run("AgentMethods", func(t *testing.T) { testAgentMethods(t, s) })
 	t.Run("KillOwnClones", func(t *testing.T) { testKillOwnClones(t, s) })
 	t.Run("ReadOnly", func(t *testing.T) { testReadOnly(t, s) })
+	t.Run("LooksOnAFullVolume", func(t *testing.T) { testLooksOnAFullVolume(t, s) })
 	t.Run("Inventory", func(t *testing.T) { testInventory(t, s) })
 }
 

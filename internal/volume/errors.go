@@ -58,7 +58,7 @@ func notWritable(path string, err error) error {
 			owner = fmt.Sprintf("it belongs to uid %d, gid %d, mode %v", sys.Uid, sys.Gid, st.Mode().Perm())
 		}
 	}
-	hint := fmt.Sprintf("run agent and mysqld as the same uid and let it write here: securityContext.fsGroup in Kubernetes, or `chown %d %s`", os.Getuid(), path)
+	hint := fmt.Sprintf("run agent and mysqld as the same uid and let it write here: securityContext.fsGroup in Kubernetes (not for hostPath, which it does not apply to), or `chown %d %s`", os.Getuid(), path)
 	if errors.Is(err, syscall.EROFS) {
 		hint = "the file system is mounted read-only: mount it writable, and look into the kernel's log if it was"
 	}
