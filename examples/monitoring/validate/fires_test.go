@@ -71,6 +71,9 @@ var cases = []struct {
 		w[series("mysql-1", "ordinal_clone_sessions_total", `result="failed"`)] = "0x180 1 2 3 4x57"
 	},
 		[]string{"OrdinalClonesFail mysql-1"}},
+	{"a donor whose disk is rotten", func(w world) {
+		w[series("mysql-2", "ordinal_clone_corrupt_total")] = "0x200 1x39"
+	}, []string{"OrdinalBadPages mysql-2"}},
 	{"a donor that refuses", func(w world) {
 		w[series("mysql-1", "ordinal_clone_refused_total", `reason="unsupported_content"`)] = "1x230 2+1x9"
 	}, []string{"OrdinalDonorRefuses mysql-1"}},
