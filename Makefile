@@ -11,6 +11,8 @@ FUZZTIME   ?= 20s
 TESTFLAGS  ?=
 BENCHFLAGS ?=
 MINUTES    ?= 10
+PLATFORMS  ?=
+PUSH       ?=
 SOAKFLAGS  ?=
 
 # The limit for the binary, in bytes: it is pulled on every node that runs a Pod.
@@ -19,6 +21,7 @@ BINARY_MAX := 20000000
 # Tools of the checks live in a cache folder, never in go.mod: a user of the module does not download them.
 TOOLS        := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/ordinal/tools
 STATICCHECK  := $(TOOLS)/staticcheck-v0.8.2
+comma        := ,
 STATIC_BUILD := CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '-s -w -buildid= -X main.version=$(VERSION)'
 
 .PHONY: help build test check format vet lint mutations demo bench soak fuzz image clean tools test-tools
@@ -36,6 +39,8 @@ test: test-tools ## Run every test, real mysqld included (TESTFLAGS=-race)
 	go test -p 2 -timeout 45m $(TESTFLAGS) ./...
 	cd examples/kubernetes/validate && go test -count=1 $(TESTFLAGS) ./...
 	cd examples/monitoring/validate && go test -count=1 $(TESTFLAGS) ./...
+	cd examples/compose/validate && go test -count=1 $(TESTFLAGS) ./...
+	cd internal/testing/containers && go test -count=1 -timeout 25m $(TESTFLAGS) ./...
 
 check: format vet lint ## Check format, vet, lint and the rules of the architecture
 	go test ./internal/testing/architecture
@@ -60,8 +65,20 @@ fuzz: ## Fuzz every parser for FUZZTIME (20s) each
 		done; \
 	done
 
-image: ## Build the container image (IMAGE=name, VERSION=tag)
-	docker build --build-arg VERSION=$(VERSION) --tag $(IMAGE):$(VERSION) .
+# Several platforms make no image that this machine's Docker could hold: with PUSH=1 they go to the registry in IMAGE, else into one file.
+image: REVISION ?= $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
+# Where the source is, if a clone says it and names nobody's account and no path.
+image: SOURCE ?= $(or $(shell git remote get-url origin 2>/dev/null | grep -E '^https://[^@]*$$'),unknown)
+image: ARGS = --build-arg VERSION=$(VERSION) --build-arg REVISION=$(REVISION) --build-arg SOURCE=$(SOURCE) --tag $(IMAGE):$(VERSION)
+image: ## Build the container image (IMAGE=name, VERSION=tag; PLATFORMS=linux/amd64,linux/arm64 by docker buildx, PUSH=1)
+ifeq ($(PLATFORMS),)
+	docker build $(ARGS) .
+else
+	@docker buildx version >/dev/null 2>&1 || { echo "make image PLATFORMS=… needs docker buildx: https://docs.docker.com/go/buildx/ (Debian: apt-get install docker-buildx); without PLATFORMS plain docker does" >&2; exit 1; }
+	@mkdir -p bin
+	SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct 2>/dev/null || echo 0) docker buildx build --platform $(PLATFORMS) --provenance=false $(ARGS) \
+		$(if $(PUSH),--output type=registry$(comma)rewrite-timestamp=true,--output type=oci$(comma)rewrite-timestamp=true$(comma)dest=bin/$(notdir $(IMAGE))-$(VERSION).oci.tar) .
+endif
 
 clean: ## Remove what the build made (fetched servers and tools stay in the cache folder)
 	rm -rf bin

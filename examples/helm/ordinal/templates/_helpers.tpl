@@ -231,11 +231,6 @@ true
 {{- end }}
 {{- end -}}
 
-{{- define "ordinal.agentPorts" -}}
-- {name: ordinal-data, containerPort: 3307}
-- {name: ordinal-status, containerPort: 8080}
-{{- end -}}
-
 {{/* The sidecar, an entry of initContainers or of containers. */}}
 {{- define "ordinal.agentContainer" -}}
 - name: agent
@@ -252,7 +247,8 @@ true
     {{- . | nindent 4 }}
     {{- end }}
   ports:
-    {{- include "ordinal.agentPorts" . | nindent 4 }}
+    - {name: ordinal-data, containerPort: 3307}
+    - {name: ordinal-status, containerPort: 8080}
   # No startupProbe: mysqld is started after a native sidecar's has succeeded, and the agent's start-up needs mysqld.
   readinessProbe:
     httpGet: {path: /readyz, port: ordinal-status}
@@ -264,6 +260,7 @@ true
     periodSeconds: 10
     timeoutSeconds: 5
     failureThreshold: 6
+    terminationGracePeriodSeconds: 5
   resources:
     {{- include "ordinal.agentResources" . | nindent 4 }}
   securityContext:
