@@ -17,7 +17,7 @@ import (
 const (
 	stockImage = "${MYSQL_IMAGE:-mysql:9.7}"
 	agentImage = "${AGENT_IMAGE:-ordinal-agent:dev}"
-	minioTag   = "quay.io/minio/minio:RELEASE.2025-09-07T16-13-09Z"
+	minioTag   = "minio/minio:RELEASE.2025-09-07T16-13-09Z"
 	minioImage = "${MINIO_IMAGE:-" + minioTag + "}"
 )
 
