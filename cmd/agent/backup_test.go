@@ -86,7 +86,7 @@ func TestWarnings(t *testing.T) {
 
 func TestCommands(t *testing.T) {
 	for c, want := range map[commands]string{
-		pods: "init, run", cmdInit: "init", pods | setTools: "init, run, status, plan, backup", pods | cmdBackup | contentTools: "init, run, backup, verify, restore, binlog",
+		pods: "init, run, doctor", cmdInit: "init", pods | setTools: "init, run, doctor, status, plan, backup", pods | cmdBackup | contentTools: "init, run, doctor, backup, verify, restore, binlog",
 		storeTools: "backups, verify, restore, binlog, archive", cmdVolume: "quarantine, rebuild, hold, release", 0: "",
 	} {
 		if got := c.String(); got != want {
