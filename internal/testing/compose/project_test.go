@@ -161,15 +161,21 @@ func (p *project) waitArchived() {
 		}
 		var set struct {
 			Pods []struct {
-				Status struct{ Archive struct{ Archived string } }
+				Status struct {
+					Archive struct {
+						Archived string `json:"archived_gtid_set"`
+					}
+				}
 			}
 		}
 		must(p.t, json.Unmarshal([]byte(out), &set))
-		if len(set.Pods) == 0 || set.Pods[0].Status.Archive.Archived == "" {
-			return false
+		for _, pod := range set.Pods { // one of them archives, and it need not be the source
+			all, err := p.sql(0, "SELECT GTID_SUBSET(@@GLOBAL.gtid_executed, '"+pod.Status.Archive.Archived+"')")
+			if err == nil && all == "1" {
+				return true
+			}
 		}
-		all, err := p.sql(0, "SELECT GTID_SUBSET(@@GLOBAL.gtid_executed, '"+set.Pods[0].Status.Archive.Archived+"')")
-		return err == nil && all == "1"
+		return false
 	}, &last)
 }
 
