@@ -9,6 +9,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+
+	"ordinal/internal/testing/command"
 )
 
 // Agent returns the reference of this project's image, made from the working tree: the last stage of its Dockerfile, word for word, around
@@ -27,7 +29,7 @@ func Agent(ctx context.Context) (ref string, err error) {
 	if err != nil {
 		return "", err
 	}
-	base, err := debian(ctx, "debian")
+	base, err := packaged(ctx, "debian")
 	if err != nil {
 		return "", err
 	}
@@ -62,10 +64,10 @@ func buildStatic(ctx context.Context, tree, arch, ldflags, program string) ([]by
 	}
 	defer os.RemoveAll(dir)
 	path := filepath.Join(dir, "program")
-	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-ldflags", ldflags, "-o", path, program)
+	cmd := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-ldflags", ldflags, "-o", path, program)
 	cmd.Dir = tree
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH="+arch)
-	if err := quietly(cmd); err != nil {
+	if err := command.Run(ctx, cmd); err != nil {
 		return nil, err
 	}
 	return os.ReadFile(path)

@@ -12,6 +12,8 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+
+	"ordinal/internal/testing/debian"
 )
 
 // layout is raised when what is made of the packages changes.
@@ -23,10 +25,10 @@ var shell = []string{"base-files", "base-passwd", "bash", "ca-certificates", "co
 // mysqlUser is mysql:mysql, as in the official image.
 const mysqlUser = 999
 
-// debian returns an image of unpacked packages, with what their installation would have made as far as tests need it.
-func debian(ctx context.Context, name string, packages ...string) (ref string, err error) {
+// packaged returns an image of unpacked packages, with what their installation would have made as far as tests need it.
+func packaged(ctx context.Context, name string, packages ...string) (ref string, err error) {
 	packages = slices.Concat(shell, packages)
-	ref = tag(name, layout, suite, runtime.GOARCH, packages)
+	ref = tag(name, layout, debian.Suite, runtime.GOARCH, packages)
 	return ref, once(ctx, ref, func() (err error) {
 		cache, err := cacheDir()
 		if err != nil {
@@ -38,7 +40,7 @@ func debian(ctx context.Context, name string, packages ...string) (ref string, e
 		}
 		defer func() { err = errors.Join(err, os.RemoveAll(work)) }()
 		root := filepath.Join(work, "root")
-		if err := unpack(ctx, work, root, packages); err != nil {
+		if err := debian.Unpack(ctx, work, root, packages); err != nil {
 			return fmt.Errorf("get packages for %s: %w", ref, err)
 		}
 		if err := finish(root); err != nil {

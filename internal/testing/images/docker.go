@@ -3,7 +3,6 @@ package images
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net/url"
@@ -104,7 +103,7 @@ func end(text string, n int) string {
 }
 
 // once makes the image unless it is there, while no other process does.
-func once(ctx context.Context, ref string, build func() error) (err error) {
+func once(ctx context.Context, ref string, build func() error) error {
 	if there, err := has(ctx, ref); err != nil || there {
 		return err
 	}
@@ -112,7 +111,7 @@ func once(ctx context.Context, ref string, build func() error) (err error) {
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, unlock()) }()
+	defer unlock()
 	if there, err := has(ctx, ref); err != nil || there {
 		return err // made while we waited
 	}

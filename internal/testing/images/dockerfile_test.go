@@ -48,7 +48,8 @@ func TestDockerfile(t *testing.T) {
 	elsewhere := copyTree(ctx, t, tree) // before the build: who edits the tree meanwhile changes both or neither
 	unlock, err := lock(ctx, "dockerfile")
 	must(t, err)
-	defer func() { must(t, errors.Join(removeStages(ctx, "dockerfile"), unlock())) }()
+	defer unlock()
+	defer func() { must(t, removeStages(ctx, "dockerfile")) }()
 
 	began := time.Now()
 	ref := fmt.Sprintf("%s/dockerfile:%d", repository, os.Getpid())

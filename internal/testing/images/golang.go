@@ -29,7 +29,7 @@ WORKDIR /go
 
 // golang returns the reference of an image that takes the place of the official golang image for builds of the module in the folder tree.
 func golang(ctx context.Context, tree string) (ref string, err error) {
-	base, err := debian(ctx, "debian")
+	base, err := packaged(ctx, "debian")
 	if err != nil {
 		return "", err
 	}

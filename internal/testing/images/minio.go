@@ -27,7 +27,7 @@ func MinIO(ctx context.Context) (ref string, err error) {
 	if err != nil {
 		return "", err
 	}
-	base, err := debian(ctx, "debian")
+	base, err := packaged(ctx, "debian")
 	if err != nil {
 		return "", err
 	}

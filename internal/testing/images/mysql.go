@@ -16,7 +16,7 @@ var stock embed.FS
 // MySQL returns the reference of an image that takes the place of the official mysql image, with a real mysqld of the version that Debian
 // sid has. The first call on a machine downloads some 80 MB.
 func MySQL(ctx context.Context) (ref string, err error) {
-	base, err := debian(ctx, "debian-mysql", "mysql-server-core", "mysql-client-core", "gosu", "mawk", "openssl", "tzdata")
+	base, err := packaged(ctx, "debian-mysql", "mysql-server-core", "mysql-client-core", "gosu", "mawk", "openssl", "tzdata")
 	if err != nil {
 		return "", err
 	}

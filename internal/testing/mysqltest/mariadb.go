@@ -10,15 +10,17 @@ import (
 	"testing"
 	"time"
 
+	"ordinal/internal/testing/command"
+	"ordinal/internal/testing/debian"
 	"ordinal/mysqlx"
 )
 
 var debianMariaDB = debianServer{
-	name: "debian-" + debianSuite + "-mariadb-" + runtime.GOARCH, title: "MariaDB (about 16 MB)",
+	name: "debian-" + debian.Suite + "-mariadb-" + runtime.GOARCH, title: "MariaDB (about 16 MB)",
 	packages: []string{"mariadb-server-core"},
 	check: func(ctx context.Context, root, _ string) (string, error) {
 		cmd := mariadbd(root, "--version")
-		return "MariaDB", runContext(ctx, cmd)
+		return "MariaDB", command.Run(ctx, cmd)
 	},
 }
 

@@ -9,6 +9,9 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"ordinal/internal/testing/command"
+	"ordinal/internal/testing/filelock"
 )
 
 // Template returns the path of an initialised data directory: root@localhost without a password, no binary logs, an empty
@@ -21,7 +24,7 @@ func (d Distribution) Template(ctx context.Context) (string, error) {
 	if _, err := os.Stat(dir); err == nil {
 		return dir, nil
 	}
-	unlock, err := lock(ctx, dir+".lock")
+	unlock, err := filelock.Lock(ctx, dir+".lock")
 	if err != nil {
 		return "", err
 	}
@@ -49,7 +52,7 @@ func (d Distribution) Template(ctx context.Context) (string, error) {
 func (d Distribution) Initialize(ctx context.Context, dataDir string, args ...string) error {
 	args = append([]string{"--initialize-insecure", "--datadir=" + dataDir, "--loose-innodb-redo-log-capacity=8M"}, args...)
 	cmd := d.Command(args...)
-	if err := runContext(ctx, cmd); err != nil {
+	if err := command.Run(ctx, cmd); err != nil {
 		return fmt.Errorf("initialise a data directory: %w", err)
 	}
 	err := os.Remove(filepath.Join(dataDir, "auto.cnf")) // a server makes its own UUID

@@ -1,4 +1,4 @@
-package mysqltest
+package debian
 
 import (
 	"testing"
@@ -7,7 +7,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-func TestDebianMirrors(t *testing.T) {
+func TestMirrors(t *testing.T) {
 	ring := &fstest.MapFile{}
 	for _, test := range []struct {
 		name  string
@@ -54,18 +54,18 @@ deb file:/mnt/debian trixie main
 		{"others last", map[string]string{
 			"sources.list.d/a.list": "deb https://vendor.example trixie main",
 			"sources.list.d/b.list": "deb http://m.example/debian trixie main",
-		}, []mirror{{"http://m.example/debian", debianKeyring}, {"https://vendor.example", debianKeyring}}},
+		}, []mirror{{"http://m.example/debian", keyring1}, {"https://vendor.example", keyring1}}},
 		{"key in the file", map[string]string{"sources.list.d/k.sources": "Types: deb\nURIs: http://k.example/debian\nSuites: sid\nComponents: main\nSigned-By:\n -----BEGIN\n .\n abc\n"},
 			[]mirror{{"http://k.example/debian", "-----BEGIN\n .\n abc"}}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			root := fstest.MapFS{debianKeyring[1:]: ring}
+			root := fstest.MapFS{keyring1[1:]: ring}
 			for name, text := range test.files {
 				root["etc/apt/"+name] = &fstest.MapFile{Data: []byte(text)}
 			}
-			got := debianMirrors(root)
+			got := mirrors(root)
 			if diff := cmp.Diff(test.want, got, cmp.AllowUnexported(mirror{})); diff != "" {
-				t.Errorf("debianMirrors() (-want +got):\n%s", diff)
+				t.Errorf("mirrors() (-want +got):\n%s", diff)
 			}
 		})
 	}

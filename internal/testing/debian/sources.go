@@ -1,4 +1,4 @@
-package mysqltest
+package debian
 
 import (
 	"cmp"
@@ -9,8 +9,8 @@ import (
 )
 
 const (
-	debianKeyring  = "/usr/share/keyrings/debian-archive-keyring.gpg"
-	debianKeyring2 = "/usr/share/keyrings/debian-archive-keyring.pgp" // its name from Debian 13 on
+	keyring1 = "/usr/share/keyrings/debian-archive-keyring.gpg"
+	keyring2 = "/usr/share/keyrings/debian-archive-keyring.pgp" // its name from Debian 13 on
 )
 
 // mirror is where Debian packages come from, and the key that signs them.
@@ -30,11 +30,11 @@ func (m mirror) deb822(suite string) string {
 	return text
 }
 
-// debianMirrors returns the mirrors that the machine itself uses for Debian's own archive. root is the machine's root file system.
-func debianMirrors(root fs.FS) []mirror {
+// mirrors returns the mirrors that the machine itself uses for Debian's own archive. root is the machine's root file system.
+func mirrors(root fs.FS) []mirror {
 	var found []mirror
 	add := func(uri, signedBy string, suites, components []string) {
-		isDebian := slices.ContainsFunc(suites, func(s string) bool { return slices.Contains(debianSuites, s) })
+		isDebian := slices.ContainsFunc(suites, func(s string) bool { return slices.Contains(archiveSuites, s) })
 		if !isDebian || !slices.Contains(components, "main") {
 			return
 		}
@@ -73,11 +73,11 @@ func debianMirrors(root fs.FS) []mirror {
 	return found
 }
 
-// debianSuites tells Debian's own archive from others: only it has suites of these names. Security updates have another suite name.
-var debianSuites = []string{"sid", "unstable", "testing", "stable", "oldstable", "bullseye", "bookworm", "trixie", "forky", "duke"}
+// archiveSuites tells Debian's own archive from others: only it has suites of these names. Security updates have another suite name.
+var archiveSuites = []string{"sid", "unstable", "testing", "stable", "oldstable", "bullseye", "bookworm", "trixie", "forky", "duke"}
 
 func keyring(root fs.FS) string {
-	for _, name := range []string{debianKeyring, debianKeyring2} {
+	for _, name := range []string{keyring1, keyring2} {
 		if _, err := fs.Stat(root, name[1:]); err == nil {
 			return name
 		}

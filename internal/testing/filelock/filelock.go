@@ -1,4 +1,5 @@
-package mysqltest
+// Package filelock keeps processes from doing the same work twice.
+package filelock
 
 import (
 	"context"
@@ -10,9 +11,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// lock takes an exclusive lock on a file between processes and waits until ctx ends. The lock goes with the process if unlock is never
+// Lock takes an exclusive lock on a file between processes and waits until ctx ends. The lock goes with the process if unlock is never
 // called; the file stays.
-func lock(ctx context.Context, path string) (unlock func(), err error) {
+func Lock(ctx context.Context, path string) (unlock func(), err error) {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o644)
 	if err != nil {
 		return nil, err
