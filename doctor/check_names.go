@@ -31,42 +31,49 @@ func nameChecks() []Check {
 			ID: "service-name", Title: "--service is the set's governing Service",
 			Why:    "the pods' names are made with it; with another one nobody finds anybody",
 			Remedy: "Set `.spec.serviceName` of the StatefulSet, and `AGENT_SERVICE` to the same name.",
+			after:  []string{"pod-name"},
 			judge:  judgeServiceName,
 		},
 		{
 			ID: "peer-list", Title: "it is known which pods there are",
 			Why:    "a pod that the others do not know of is asked by nobody and asks nobody",
 			Remedy: "Give `--service`, or `--replicas` with the number of pods, the same in all of them.",
+			after:  []string{"pod-name"},
 			judge:  judgePeerList,
 		},
 		{
 			ID: "name-server", Title: "the name server answers",
 			Why:    "pods find each other by name only, and wait while names cannot be looked up",
 			Remedy: "Let the pods send UDP and TCP to port 53 of cluster DNS (NetworkPolicy), see whether CoreDNS runs, or give addresses with `--peer-host`.",
+			after:  []string{"pod-name"},
 			judge:  judgeNameServer,
 		},
 		{
 			ID: "headless-service", Title: "the governing Service is headless",
 			Why:    "only a headless Service gives each pod a name; another one spreads connections over all pods",
 			Remedy: "Make the Service anew with `clusterIP: None`: that field cannot be changed.",
+			after:  []string{"pod-name", "service-name", "name-server"},
 			judge:  judgeHeadless,
 		},
 		{
 			ID: "own-name", Title: "this pod's own name resolves",
 			Why:    "the other pods look for it under that name, also before it is ready",
 			Remedy: "Give the governing Service `publishNotReadyAddresses: true` and a selector that fits the pods.",
+			after:  []string{"pod-name", "service-name", "name-server", "headless-service"},
 			judge:  judgeOwnName,
 		},
 		{
 			ID: "own-address", Title: "this pod's name leads to this pod",
 			Why:    "who looks for this pod finds another one, or nobody",
 			Remedy: "Wait for DNS to forget a former address (30 s); if it stays, see who else has the name: a second pod, an entry made by hand, `hostNetwork`, a wrong `--peer-host`.",
+			after:  []string{"pod-name", "service-name", "name-server", "headless-service", "own-name"},
 			judge:  judgeOwnAddress,
 		},
 		{
 			ID: "peer-names", Title: "the other pods' names resolve",
 			Why:    "a pod without a name cannot be asked, and an empty source does not start while one may have data",
 			Remedy: "See that the pod exists (`kubectl get pods`), and that `--replicas` is not more than there are.",
+			after:  []string{"pod-name", "service-name", "name-server", "headless-service", "own-name"},
 			judge:  judgePeerNames,
 		},
 	}
@@ -93,9 +100,6 @@ func judgePodName(e *exam) finding {
 }
 
 func judgeServiceName(e *exam) finding {
-	if found, skip := e.after("pod-name"); skip {
-		return found
-	}
 	if !e.machine.known() {
 		return e.machine.unseen()
 	}
@@ -130,9 +134,6 @@ func isService(told, real string) bool {
 }
 
 func judgePeerList(e *exam) finding {
-	if found, skip := e.after("pod-name"); skip {
-		return found
-	}
 	replicas, first := e.cfg.Replicas, e.id.First
 	if replicas > 0 && e.id.Ordinal >= first+replicas {
 		return fault(fmt.Sprintf("this pod is %s, and --replicas=%d says that the last one is %s", e.id.Pod, replicas, e.peers.PodName(first+replicas-1)),
@@ -157,9 +158,6 @@ func judgePeerList(e *exam) finding {
 }
 
 func judgeNameServer(e *exam) finding {
-	if found, skip := e.after("pod-name"); skip {
-		return found
-	}
 	if !e.names.known() {
 		return e.names.unseen()
 	}
@@ -193,9 +191,6 @@ func plainDNS(err error) string {
 }
 
 func judgeHeadless(e *exam) finding {
-	if found, skip := e.after("pod-name", "service-name", "name-server"); skip {
-		return found
-	}
 	if !e.names.known() {
 		return e.names.unseen()
 	}
@@ -230,9 +225,6 @@ func short(service string) string {
 }
 
 func judgeOwnName(e *exam) finding {
-	if found, skip := e.after("pod-name", "service-name", "name-server", "headless-service"); skip {
-		return found
-	}
 	if !e.names.known() {
 		return e.names.unseen()
 	}
@@ -269,9 +261,6 @@ func patch(service string) string {
 }
 
 func judgeOwnAddress(e *exam) finding {
-	if found, skip := e.after("pod-name", "service-name", "name-server", "headless-service", "own-name"); skip {
-		return found
-	}
 	if !e.names.known() || !e.machine.known() {
 		return unseen("names or addresses are not known")
 	}
@@ -316,9 +305,6 @@ func (m machine) list() string {
 }
 
 func judgePeerNames(e *exam) finding {
-	if found, skip := e.after("pod-name", "service-name", "name-server", "headless-service", "own-name"); skip {
-		return found
-	}
 	if !e.others.known() {
 		return unseen("it is not known which pods there are: " + e.others.err.Error())
 	}

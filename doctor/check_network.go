@@ -34,6 +34,7 @@ func networkChecks() []Check {
 			ID: "status-port", Title: "this pod's agent answers at its status port",
 			Why:    "probes and `agent status` ask there; without an agent nobody replicates, heals or opens the source",
 			Remedy: "End the other program or move one of the two with `--status-listen` and `--status-port`; look at the agent's log if none runs. The probes' port is this one.",
+			after:  []string{"pod-name"},
 			judge:  judgeStatusPort,
 		},
 	}
@@ -58,12 +59,14 @@ func peerChecks() []Check {
 			ID: "source-port", Title: "the source's mysqld can be reached",
 			Why:    "a replica that cannot connect falls behind until the source has purged what it needs",
 			Remedy: "Let a NetworkPolicy allow port 3306 between the set's pods; `--mysql-port` is the port of every mysqld.",
+			after:  []string{"pod-name"},
 			judge:  judgeSourcePort,
 		},
 		{
 			ID: "identity", Title: "every pod is one pod, and only one",
 			Why:    "two that take themselves for the same pod disconnect each other, or overwrite what the other one has",
 			Remedy: "Give each pod its own name (`metadata.name`) and its own volume; one Service selects the pods of one set.",
+			after:  []string{"pod-name"},
 			judge:  judgeIdentity,
 		},
 		{
@@ -117,9 +120,6 @@ func (e *exam) local() bool {
 }
 
 func judgeStatusPort(e *exam) finding {
-	if found, skip := e.after("pod-name"); skip {
-		return found
-	}
 	if !e.own.known() {
 		return e.own.unseen()
 	}
@@ -230,9 +230,6 @@ func judgeDataPort(e *exam) finding {
 func notTLS(a agent.PeerAnswer) bool { return strings.Contains(a.Why, "does not speak TLS") }
 
 func judgeSourcePort(e *exam) finding {
-	if found, skip := e.after("pod-name"); skip {
-		return found
-	}
 	if e.id.Role() == agent.RoleSource {
 		return unseen("this pod is the source")
 	}
@@ -263,9 +260,6 @@ func judgeSourcePort(e *exam) finding {
 }
 
 func judgePeerSecret(e *exam) finding {
-	if found, skip := e.after("secret"); skip {
-		return found
-	}
 	all, found := e.siblings()
 	if all == nil {
 		return found
@@ -303,9 +297,6 @@ func judgePeerSecret(e *exam) finding {
 func quoteShort(s string) string { return fmt.Sprintf("%.20q", s) }
 
 func judgeIdentity(e *exam) finding {
-	if found, skip := e.after("pod-name"); skip {
-		return found
-	}
 	uuids := map[string]string{}
 	if uuid := e.serverUUID(); uuid != "" {
 		uuids[uuid] = e.id.Pod

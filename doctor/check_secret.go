@@ -25,12 +25,14 @@ func secretChecks() []Check {
 			ID: "secret-mode", Title: "nobody else can read the cluster secret",
 			Why:    "whoever reads it can take a copy of all data",
 			Remedy: "`chmod 0440` and the agent's group; for a mounted Secret `defaultMode: 0440`.",
+			after:  []string{"secret"},
 			judge:  judgeSecretMode,
 		},
 		{
 			ID: "peer-secret", Title: "the other pods have the same cluster secret",
 			Why:    "pods with another secret are strangers: they get no copy and give none",
 			Remedy: "Mount the same Secret into every pod of the set, and restart those that have read another one.",
+			after:  []string{"secret"},
 			judge:  judgePeerSecret,
 		},
 		{
@@ -43,6 +45,7 @@ func secretChecks() []Check {
 			ID: "agent-account", Title: "mysqld lets the agent's account in",
 			Why:    "without it the agent can neither see nor do anything in this server",
 			Remedy: "Mount the cluster secret that the set was made with. An account that was dropped comes back when the agent has root's password.",
+			after:  []string{"secret", "peer-secret"},
 			judge:  judgeAgentAccount,
 		},
 	}
@@ -68,9 +71,6 @@ func judgeSecret(e *exam) finding {
 }
 
 func judgeSecretMode(e *exam) finding {
-	if found, skip := e.after("secret"); skip {
-		return found
-	}
 	s := e.secret.it
 	switch {
 	case !e.secret.known() || s.err != nil:
@@ -138,9 +138,6 @@ func (e *exam) complete() bool {
 }
 
 func judgeAgentAccount(e *exam) finding {
-	if found, skip := e.after("secret", "peer-secret"); skip {
-		return found
-	}
 	sv := e.server.it
 	switch {
 	case !e.server.known():

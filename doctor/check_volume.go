@@ -42,30 +42,35 @@ func volumeChecks() []Check {
 			ID: "volume-writable", Title: "the agent may write to the volume",
 			Why:    "nothing can be prepared, cloned or repaired",
 			Remedy: "Run everything as uid and gid 999 and set `fsGroup: 999`; mount the volume without `readOnly`.",
+			after:  []string{"volume"},
 			judge:  judgeWritable,
 		},
 		{
 			ID: "user", Title: "agent and mysqld are the same user",
 			Why:    "one cannot read or replace what the other has written",
 			Remedy: "Give all containers the same `runAsUser`: the one of the image's mysqld, 999 in the official one.",
+			after:  []string{"volume", "volume-writable"},
 			judge:  judgeUser,
 		},
 		{
 			ID: "volume-space", Title: "there is room on the volume",
 			Why:    "a full volume stops mysqld; a new copy of the data is made beside the old one",
 			Remedy: "Enlarge the volume to twice the size of the data and a bit more, or drop what is in quarantine: `agent quarantine list`.",
+			after:  []string{"volume"},
 			judge:  judgeSpace,
 		},
 		{
 			ID: "volume-inodes", Title: "there are inodes left on the volume",
 			Why:    "no file can be made although there is room",
 			Remedy: "Remove what made so many files, or make the file system anew with more inodes (`mkfs.ext4 -i`).",
+			after:  []string{"volume"},
 			judge:  judgeInodes,
 		},
 		{
 			ID: "volume-content", Title: "the volume holds what the agent made, or nothing",
 			Why:    "agent init does not touch what is not its own, and so does not start",
 			Remedy: "`--adopt` takes a data directory over; other files have to be moved away. Do not mount the volume with a subPath that others write to.",
+			after:  []string{"volume", "volume-writable"},
 			judge:  judgeContent,
 		},
 		{
@@ -110,9 +115,6 @@ func rootCause(err error) error {
 }
 
 func judgeWritable(e *exam) finding {
-	if found, skip := e.after("volume"); skip {
-		return found
-	}
 	if !e.volume.known() {
 		return e.volume.unseen()
 	}
@@ -129,9 +131,6 @@ func judgeWritable(e *exam) finding {
 }
 
 func judgeUser(e *exam) finding {
-	if found, skip := e.after("volume", "volume-writable"); skip {
-		return found
-	}
 	if !e.volume.known() || !e.machine.known() {
 		return unseen("volume or user are not known")
 	}
@@ -151,9 +150,6 @@ func judgeUser(e *exam) finding {
 }
 
 func judgeSpace(e *exam) finding {
-	if found, skip := e.after("volume"); skip {
-		return found
-	}
 	if !e.volume.known() {
 		return e.volume.unseen()
 	}
@@ -198,9 +194,6 @@ func (e *exam) running() bool {
 func bytesOf(n uint64) string { return progress.Bytes(int64(min(n, 1<<62))) }
 
 func judgeInodes(e *exam) finding {
-	if found, skip := e.after("volume"); skip {
-		return found
-	}
 	if !e.volume.known() {
 		return e.volume.unseen()
 	}
@@ -215,9 +208,6 @@ func judgeInodes(e *exam) finding {
 }
 
 func judgeContent(e *exam) finding {
-	if found, skip := e.after("volume", "volume-writable"); skip {
-		return found
-	}
 	if !e.volume.known() {
 		return e.volume.unseen()
 	}

@@ -24,6 +24,7 @@ type Check struct {
 	Why    string // why it matters
 	Remedy string // what to do, in general; a finding's fix is about the case
 
+	after []string // checks whose fault leaves nothing to judge here
 	judge func(*exam) finding
 }
 
@@ -55,7 +56,10 @@ func judge(f *facts) Report {
 	}
 	e := &exam{f, map[string]bool{}}
 	for _, c := range Checks() {
-		found := c.judge(e)
+		found, skip := e.after(c.after...)
+		if !skip {
+			found = c.judge(e)
+		}
 		e.wrong[c.ID] = found.state == Fault
 		result := Result{ID: c.ID, State: found.state, Title: c.Title, What: found.what, Fix: found.fix}
 		if found.state == Warning || found.state == Fault {
